@@ -1,0 +1,123 @@
+"""Benchmark cases: one record's context buried among other contexts of its source.
+
+Everything follows from the record, the validation split and a seed; asking for fewer cases gives the first of them.
+Only evidence spans count. Left out are sources with generic queries, whose other contexts hold unlabelled positives,
+and those with too little to measure.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cprs_core.segments import segment
+from cprs_core.training import splits
+from cprs_core.training.splits import Record
+
+BURIED_IN = 16_000  # characters of other contexts; a context longer than this stands alone
+LONGEST = 40_000  # characters; a longer context is cropped around its spans
+EXCERPT = 4_000  # characters that one other context gives at most
+TOO_SMALL = frozenset({"hover", "molweni", "morehopqa"})  # a dozen cases, or too little text to bury them in
+
+Kind = Literal["answerable", "unanswerable", "absent"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A query, a text, and where in the text its evidence is."""
+
+    source: str
+    kind: Kind
+    query: str
+    text: str
+    gold: np.ndarray  # int64 [k, 2] characters, disjoint and in order; k = 0 unless answerable
+
+
+def benchmark_sources(folder: str | Path) -> list[str]:
+    """The sources that make cases, held-out ones first."""
+    names = [name for name in splits.sources(folder) if name not in splits.GENERIC | TOO_SMALL]
+    return sorted(names, key=lambda name: (name not in splits.HELD_OUT, name))
+
+
+def cases(folder: str | Path, source: str, kind: Kind, count: int, seed: int = 0) -> Iterator[Case]:
+    """Up to ``count`` cases of a source.
+
+    ``answerable`` records have evidence; ``unanswerable`` ones have none in their context; ``absent`` are the
+    answerable ones put to the other contexts alone.
+    """
+    records = list(splits.validation_records(folder, source))
+    others = list({record["context"]: record["doc"] for record in records}.items())
+    wanted = [record for record in records if (not record["spans"] if kind == "unanswerable" else _evidence(record))]
+    source_seed = zlib.crc32(source.encode())
+    order = np.random.default_rng((seed, source_seed)).permutation(len(wanted))
+    for index in order[:count].tolist():
+        record, rng = wanted[index], np.random.default_rng((seed, source_seed, index))
+        text, gold = bury(record, others, rng, present=kind != "absent")
+        if text and (kind != "answerable" or len(gold)):
+            yield Case(source, kind, record["query"], text, gold)
+
+
+def bury(
+    record: Record, others: list[tuple[str, str]], rng: np.random.Generator, *, present: bool = True
+) -> tuple[str, np.ndarray]:
+    """The text and the gold spans (int64 [k, 2]) of a record among ``others``, pairs of (context, doc)."""
+    own, gold = crop(record["context"], _evidence(record), LONGEST)
+    need = BURIED_IN if len(own) <= BURIED_IN or not present else 0
+    parts: list[str] = []
+    for index in rng.permutation(len(others)).tolist():
+        if need <= 0:
+            break
+        context, doc = others[index]
+        if doc != record["doc"] and not _gives_away(record, context):
+            part = excerpt(context, min(EXCERPT, need))
+            parts.append(part)
+            need -= max(len(part), 1)
+    if not present:
+        return "\n\n".join(part for part in parts if part), np.empty((0, 2), np.int64)
+    parts = [part for part in parts if part]
+    place = int(rng.integers(len(parts) + 1))
+    before = "".join(part + "\n\n" for part in parts[:place])
+    return before + "\n\n".join([own, *parts[place:]]), gold + len(before)
+
+
+def crop(text: str, spans: list[tuple[int, int]], limit: int) -> tuple[str, np.ndarray]:
+    """At most ``limit`` characters around the middle of the spans, cut at sentences; merges spans, drops outer ones."""
+    start, end = 0, len(text)
+    if len(text) > limit:
+        middle = (spans[0][0] + spans[-1][1]) // 2 if spans else 0
+        start = max(0, min(middle - limit // 2, len(text) - limit))
+        inside = segment(text, "sentence")
+        inside = inside[(inside[:, 0] >= start) & (inside[:, 1] <= start + limit)]
+        start, end = (int(inside[0, 0]), int(inside[-1, 1])) if len(inside) else (start, start + limit)
+    merged: list[list[int]] = []
+    for first, last in spans:
+        if first < start or last > end:
+            continue
+        if merged and first - start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], last - start)
+        else:
+            merged.append([first - start, last - start])
+    return text[start:end], np.array(merged, np.int64).reshape(-1, 2)
+
+
+def excerpt(text: str, limit: int) -> str:
+    """The beginning of a text: as many whole sentences as ``limit`` characters hold."""
+    if len(text) <= limit:
+        return text
+    ends = segment(text[: 2 * limit], "sentence")[:, 1]
+    return text[: int(ends[ends <= limit].max(initial=0))]
+
+
+def _evidence(record: Record) -> list[tuple[int, int]]:
+    return sorted((start, end) for start, end, tag in record["spans"] if tag == "evidence")
+
+
+def _gives_away(record: Record, context: str) -> bool:
+    """Whether a context holds the record's evidence, or an answer of four characters or more."""
+    texts = [record["context"][start:end] for start, end in _evidence(record)]
+    texts += [answer for answer in record["answers"] if len(answer) >= 4]
+    lowered = context.lower()
+    return any(text.lower() in lowered for text in texts)

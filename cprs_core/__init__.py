@@ -1,0 +1,69 @@
+"""Keep the words that matter: a question, a plain-language instruction and a long text in, verbatim spans out.
+
+    >>> from cprs_core import ContextCompressor
+    >>> result = ContextCompressor.from_pretrained().compress(text, query="When does the licence end?")  # doctest: +SKIP
+
+Importing this package loads neither torch nor a model; the first use of :class:`ContextCompressor` does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .compressor import ContextCompressor as ContextCompressor
+    from .compressor import shared as shared
+    from .errors import BudgetError as BudgetError
+    from .errors import CprsError as CprsError
+    from .errors import DataError as DataError
+    from .errors import DeviceError as DeviceError
+    from .errors import InputError as InputError
+    from .errors import InstructionError as InstructionError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import ModelLoadError as ModelLoadError
+    from .errors import OutOfMemoryError as OutOfMemoryError
+    from .instruction import PRESETS as PRESETS
+    from .instruction import Instruction as Instruction
+    from .result import Compression as Compression
+    from .result import Span as Span
+
+_HOME = {
+    "ContextCompressor": "compressor",
+    "shared": "compressor",
+    "Compression": "result",
+    "Span": "result",
+    "Instruction": "instruction",
+    "PRESETS": "instruction",
+    **dict.fromkeys(
+        (
+            "BudgetError",
+            "CprsError",
+            "DataError",
+            "DeviceError",
+            "InputError",
+            "InstructionError",
+            "MissingExtraError",
+            "ModelLoadError",
+            "OutOfMemoryError",
+        ),
+        "errors",
+    ),
+}
+__all__ = [*_HOME]
+
+try:
+    __version__ = version("cprs-core")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

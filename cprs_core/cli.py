@@ -1,0 +1,233 @@
+"""The command ``cprs``. Exit codes: 0 done, 1 it failed (a model, a device, a file), 2 wrong usage or input."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .errors import CprsError, InputError
+from .instruction import PRESETS, Instruction
+from .models import BUNDLED, DEFAULT_MODEL
+from .result import Compression, html_page
+
+app = typer.Typer(
+    name="cprs",
+    help="Keep the words of long texts that matter for a question, verbatim.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Format(StrEnum):
+    text = "text"
+    json = "json"
+    html = "html"
+    diff = "diff"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cprs {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def compress(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text files; - is standard input.")],
+    query: Annotated[str, typer.Option("--query", "-q", help="The question that the kept words should answer.")],
+    instruction: Annotated[
+        str | None,
+        typer.Option(help="What to keep, in plain words: 'Keep the numbers.'", show_default="whole sentences"),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"A ready-made instruction: {', '.join(PRESETS)} (entities:KIND names a kind).")
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Keep at most this many tokens, of all files together.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Keep at most this share of the tokens, 0 to 1.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Keep what scores at least this, 0 to 1.")] = None,
+    model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="by device")] = None,
+    window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
+) -> None:
+    """Compress files for a question. With no budget and no threshold, the model decides how much to keep."""
+    try:
+        if instruction is not None and preset is not None:
+            raise InputError("--instruction and --preset both say what to keep; give one of them")
+        chosen = Instruction.preset(preset) if preset is not None else Instruction.of(instruction)
+        texts = [_read(name) for name in files]
+        from .compressor import ContextCompressor
+
+        compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size)
+        results = compressor.compress_documents(
+            texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
+        )
+        _write(_render(results, files, format), out)
+        if not quiet:
+            _summarise(results)
+    except CprsError as error:
+        _fail(error)
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with the package."""
+    table = Table("name", "size", "layers", "bidirectional from", "window", "weights")
+    for name, folder in BUNDLED.items():
+        config = json.loads((folder / "config.json").read_text())
+        size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+        bits = config.get("cprs_quantization", {}).get("bits", 32)
+        border, layers = config["first_bidirectional_layer"], config["num_hidden_layers"]
+        row = (name, f"{size:.0f} MiB", layers, f"layer {border}", f"{config['window_size']:,} tokens", f"{bits} bits")
+        table.add_row(*map(str, row))
+    Console().print(table)
+    typer.echo("Any folder or Hugging Face id of a token critic works too, such as Tongyi-Zhiwen/QwenLong-CPRS-7B.")
+
+
+@app.command()
+def train(
+    data: Annotated[list[Path], typer.Argument(help="JSONL files, or folders with train/*.json.xz and haystack/*.txt.xz.")],
+    base: Annotated[str | None, typer.Option(help="The decoder to start from: a folder, a hub id or a .gguf file.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoint, its log and its recipe.")] = Path(
+        "critic"
+    ),
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.json; the options below change single values of it.")] = None,
+    bidirectional: Annotated[int | None, typer.Option(help="How many upper layers look both ways.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of data and initialisation.")] = None,
+    precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.")] = None,
+    quantize: Annotated[bool | None, typer.Option(help="Train with 4-bit weights in the loop.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A critic to distil from; it must share the tokenizer.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare data.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in the output folder.")] = False,
+) -> None:
+    """Train a token critic.
+
+    A JSONL row is {"query": ..., "context": ..., "spans": [[start, end, "evidence"], ...]}, offsets in characters; the tag
+    "answer" marks exact words. No spans: the context does not answer. For several devices, use accelerate launch.
+    """
+    try:
+        from .training.trainer import TrainConfig
+        from .training.trainer import train as run
+
+        text = _read(str(recipe)) if recipe else "{}"
+        config = TrainConfig.from_json(
+            text,
+            base=base,
+            bidirectional=bidirectional,
+            steps=steps,
+            learning_rate=learning_rate,
+            seed=seed,
+            precision=precision,
+            quantize=quantize,
+            teacher=teacher,
+            workers=workers,
+        )
+        if not config.base:
+            raise InputError("no base model; name one with --base (a folder, a hub id or a .gguf file)")
+        run(config, data, out, resume=resume)
+        _errors.print(f"saved to {out}; try it with: cprs compress FILE -q QUESTION --model {out}")
+    except CprsError as error:
+        _fail(error)
+
+
+def _read(name: str) -> str:
+    """A file as text, byte for byte but for the decoding: offsets must be the file's."""
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return content.decode("utf-8")
+    except OSError as error:
+        _errors.print(f"[red]error:[/] cannot read {name}: {error.strerror or error}")
+        raise typer.Exit(1) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 (byte {error.start}); convert it first, for example with: iconv -f latin1 -t utf-8 {name}"
+        ) from error
+
+
+def _render(results: list[Compression], files: list[str], format: Format) -> str:
+    if format is Format.json:
+        return json.dumps(_report(results, files), ensure_ascii=False, indent=1) + "\n"
+    if format is Format.html:
+        return html_page(results, files)
+    parts = [result.diff() if format is Format.diff else result.text + "\n" for result in results]
+    if len(files) == 1:
+        return parts[0]
+    return "\n".join(f"==> {name} <==\n{part}" for name, part in zip(files, parts, strict=True))
+
+
+def _report(results: list[Compression], files: list[str]) -> dict[str, object]:
+    read, kept = (sum(getattr(result, name) for result in results) for name in ("input_tokens", "kept_tokens"))
+    first = results[0].to_dict()
+    return {
+        **{name: first[name] for name in ("model", "query", "instruction")},
+        "input_tokens": read,
+        "kept_tokens": kept,
+        "ratio": kept / read if read else 0.0,
+        "seconds": first["seconds"],
+        "documents": [
+            {"path": name, **{key: result.to_dict()[key] for key in ("text", "spans")}}
+            for name, result in zip(files, results, strict=True)
+        ],
+    }
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.flush()
+        return
+    try:
+        out.write_bytes(text.encode("utf-8"))
+    except OSError as error:
+        _errors.print(f"[red]error:[/] cannot write {out}: {error.strerror or error}")
+        raise typer.Exit(1) from error
+
+
+def _summarise(results: list[Compression]) -> None:
+    read, kept = (sum(getattr(result, name) for result in results) for name in ("input_tokens", "kept_tokens"))
+    pieces = sum(len(result.spans) for result in results)
+    share = f"{kept / read:.1%}" if read else "0%"
+    _errors.print(f"kept {kept:,} of {read:,} tokens ({share}) in {pieces} spans, {results[0].seconds:.1f} s", style="dim")
+    if not pieces:
+        _errors.print(
+            "nothing in there seems to matter for the query; --max-tokens keeps the best of it anyway", style="dim"
+        )
+
+
+def _fail(error: CprsError) -> NoReturn:
+    _errors.print(f"[red]error:[/] {error}", markup=True)
+    raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+
+
+def main() -> None:
+    """Entry point of the command."""
+    warnings.filterwarnings("ignore", category=UserWarning)
+    app()
+
+
+if __name__ == "__main__":
+    main()

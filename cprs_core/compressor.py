@@ -1,0 +1,431 @@
+"""ContextCompressor, the one class that users meet: text + query + instruction -> the words that matter."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import spans as decode
+from . import windows as windowing
+from .budget import check_budget
+from .engine import Engine, Window, WindowScores
+from .errors import InputError
+from .instruction import Instruction, check_text
+from .loading import Checkpoint, load
+from .models import DEFAULT_MODEL
+from .result import Compression, Span, join
+from .segments import segment
+from .spans import Candidates, TokenScores
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+Progress = bool | Callable[[int, int], None] | None
+"""``True`` for a bar on standard error, or a function called with (windows done, windows in all)."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A text on its way through: what its windows are, and what to keep of it."""
+
+    text: str
+    query: str
+    instruction: Instruction
+    tokens: Tokens
+    prefix: NDArray[np.int32]
+    tag_ids: NDArray[np.int32]
+    windows: NDArray[np.int64]
+
+    def engine_windows(self) -> Iterator[Window]:
+        for start, end in self.windows:
+            yield Window(np.concatenate([self.prefix, self.tokens.ids[start:end]]), len(self.prefix), self.tag_ids)
+
+    def merge(self, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[tuple[int, windowing.Merger]]:
+        """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""
+        merger = windowing.Merger(len(self.tokens), len(self.tag_ids) + 3)
+        later = [*self.windows[1:, 0].tolist(), len(self.tokens)]
+        for (start, _), final, values in zip(self.windows.tolist(), later, results, strict=False):
+            merger.add(start, np.concatenate([values.label_probs, values.tag_probs], 1))
+            report()
+            yield final, merger
+
+    def scores(self, merger: windowing.Merger, start: int, end: int) -> TokenScores:
+        """The scores of the tokens from ``start`` to ``end``."""
+        values = merger.mean(start, end)
+        return TokenScores(self.tokens.starts[start:end], self.tokens.ends[start:end], values[:, :4], values[:, 4:])
+
+    def all_scores(self, results: Iterator[WindowScores], report: Callable[[], None] = lambda: None) -> TokenScores:
+        """The scores of the whole text, once all its windows are done."""
+        merged = deque(self.merge(results, report), maxlen=1)
+        return self.scores(merged[0][1] if merged else windowing.Merger(0, len(self.tag_ids) + 3), 0, len(self.tokens))
+
+
+class ContextCompressor:
+    """Keeps the words of a text that matter for a query, verbatim, in one pass of a token critic (arXiv 2505.18092).
+
+    Safe to use from many threads at once. Make one with :meth:`from_pretrained`.
+
+    Args:
+        checkpoint: a loaded critic.
+        window_size: tokens of a window, instruction and query included; None = the checkpoint's.
+        overlap: tokens that neighbouring windows share; their scores are averaged.
+        batch_tokens: tokens that run through the model at once; None = by device. Halved by itself if memory runs out.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        window_size: int | None = None,
+        overlap: int = 0,
+        batch_tokens: int | None = None,
+    ) -> None:
+        for name, value, least in (
+            ("window_size", window_size, 64),
+            ("overlap", overlap, 0),
+            ("batch_tokens", batch_tokens, 1),
+        ):
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise InputError(f"{name} must be a whole number from {least} on, got {value!r}")
+        self.checkpoint = checkpoint
+        self.window_size = window_size or checkpoint.window_size
+        self.overlap = overlap
+        self.engine = Engine(checkpoint.model, has_tags=checkpoint.has_tags, batch_tokens=batch_tokens)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        device_map: str | dict[str, Any] | None = None,
+        attn_implementation: str | None = None,
+        revision: str = "main",
+        window_size: int | None = None,
+        overlap: int = 0,
+        batch_tokens: int | None = None,
+    ) -> ContextCompressor:
+        """Loads a model: the default one from the package, a local folder, or a Hugging Face id.
+
+        See :func:`cprs_core.loading.load` for device, dtype, device_map, attn_implementation and revision, and the class
+        for the rest.
+
+        Raises:
+            ModelLoadError: missing, broken or unsupported checkpoint.
+            DeviceError: a device, dtype or kernel that this machine does not have.
+        """
+        checkpoint = load(
+            model,
+            device=device,
+            dtype=dtype,
+            device_map=device_map,
+            attn_implementation=attn_implementation,
+            revision=revision,
+        )
+        return cls(checkpoint, window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
+
+    @property
+    def model_name(self) -> str:
+        """The name or folder that the model was loaded from."""
+        return self.checkpoint.name
+
+    def compress(
+        self,
+        text: str,
+        query: str,
+        instruction: Instruction | str | None = None,
+        *,
+        max_tokens: int | None = None,
+        ratio: float | None = None,
+        threshold: float | None = None,
+        progress: Progress = None,
+    ) -> Compression:
+        """Compresses one text of any length.
+
+        Args:
+            instruction: what to keep; None = whole sentences that help to answer the query.
+            max_tokens, ratio: a budget in tokens, or as a share of the text's; never exceeded. Best-scored first, whether
+                the model would keep them or not: add a threshold to leave out what is unlikely to matter.
+            threshold: keep what scores at least this much. None of the three: the model decides.
+
+        Raises:
+            InputError: not a string, empty query, or a prompt that fills the window.
+            BudgetError: a budget out of range, or two at once.
+        """
+        return self.compress_documents(
+            [text], query, instruction, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=progress
+        )[0]
+
+    def compress_documents(
+        self,
+        documents: Sequence[str],
+        query: str,
+        instruction: Instruction | str | None = None,
+        *,
+        max_tokens: int | None = None,
+        ratio: float | None = None,
+        threshold: float | None = None,
+        progress: Progress = None,
+    ) -> list[Compression]:
+        """Compresses many texts for one query, together: one result each, in order. A budget holds for all of them."""
+        check_budget(max_tokens, ratio, threshold)
+        return self._compress(
+            [(text, query) for text in _checked_list("documents", documents)],
+            Instruction.of(instruction),
+            (max_tokens, ratio, threshold),
+            shared_budget=True,
+            progress=progress,
+            query=query,
+        )
+
+    def compress_batch(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        instruction: Instruction | str | None = None,
+        *,
+        max_tokens: int | None = None,
+        ratio: float | None = None,
+        threshold: float | None = None,
+        progress: Progress = None,
+    ) -> list[Compression]:
+        """Compresses many (text, query) pairs, together: one result each, in order. A budget holds for each of them."""
+        check_budget(max_tokens, ratio, threshold)
+        for index, pair in enumerate(_checked_list("pairs", pairs)):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise InputError(f"pairs[{index}] must be a (text, query) pair, got {type(pair).__name__}")
+        limits = (max_tokens, ratio, threshold)
+        return self._compress(list(pairs), Instruction.of(instruction), limits, shared_budget=False, progress=progress)
+
+    async def acompress(self, text: str, query: str, instruction: Any = None, **options: Any) -> Compression:
+        """:meth:`compress` in a thread; the event loop stays free."""
+        return await asyncio.to_thread(self.compress, text, query, instruction, **options)
+
+    async def acompress_documents(
+        self, documents: Sequence[str], query: str, instruction: Any = None, **options: Any
+    ) -> list[Compression]:
+        """:meth:`compress_documents` in a thread."""
+        return await asyncio.to_thread(self.compress_documents, documents, query, instruction, **options)
+
+    async def acompress_batch(
+        self, pairs: Sequence[tuple[str, str]], instruction: Any = None, **options: Any
+    ) -> list[Compression]:
+        """:meth:`compress_batch` in a thread."""
+        return await asyncio.to_thread(self.compress_batch, pairs, instruction, **options)
+
+    def stream(
+        self,
+        text: str,
+        query: str,
+        instruction: Instruction | str | None = None,
+        *,
+        threshold: float | None = None,
+        progress: Progress = None,
+    ) -> Iterator[Span]:
+        """Yields the spans of :meth:`compress` in reading order, each as soon as the windows it lies in are done.
+
+        There is no budget here: which spans are best is known only at the end.
+        """
+        check_budget(None, None, threshold)
+        job = self._job(text, query, Instruction.of(instruction))
+        return self._stream(job, self._threshold(job.instruction, threshold), progress)
+
+    async def astream(self, text: str, query: str, instruction: Any = None, **options: Any) -> AsyncIterator[Span]:
+        """:meth:`stream` for ``async for``; each step runs in a thread."""
+        iterator = self.stream(text, query, instruction, **options)
+        while (span := await asyncio.to_thread(next, iterator, None)) is not None:
+            yield span
+
+    def scores(self, text: str, query: str, instruction: Instruction | str | None = None) -> TokenScores:
+        """The critic's probabilities for every token of the text, before anything is selected."""
+        job = self._job(text, query, Instruction.of(instruction))
+        return job.all_scores(self.engine.run(job.engine_windows()))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, counted as budgets are."""
+        check_text("text", text)
+        return self.checkpoint.tokenizer.count(text)
+
+    def _compress(
+        self,
+        pairs: list[tuple[str, str]],
+        instruction: Instruction,
+        limits: tuple[int | None, float | None, float | None],
+        *,
+        shared_budget: bool,
+        progress: Progress,
+        query: str | None = None,
+    ) -> list[Compression]:
+        began = time.perf_counter()
+        if query is not None:
+            instruction.render(query)  # a bad query is an error even where there is no document
+        jobs = [self._job(text, query, instruction) for text, query in pairs]
+        max_tokens, ratio, threshold = limits
+        limit = self._threshold(instruction, threshold)
+        parts: list[tuple[TokenScores, Candidates]] = []
+        with _reporter(progress, sum(len(job.windows) for job in jobs)) as report:
+            results = self.engine.run(window for job in jobs for window in job.engine_windows())
+            for job in jobs:
+                scores = job.all_scores(results, report)
+                units = segment(job.text, instruction.unit)
+                parts.append((scores, decode.candidates(units, scores, instruction.unit, limit)))
+        groups = [range(len(jobs))] if shared_budget else [range(i, i + 1) for i in range(len(jobs))]
+        chosen: list[list[tuple[int, int, float, int]]] = [[] for _ in jobs]
+        for group in groups:
+            budget = max_tokens if ratio is None else int(ratio * sum(len(jobs[i].tokens) for i in group))
+            picked = self._select([jobs[i] for i in group], [parts[i] for i in group], budget, threshold, limit)
+            for i, ranges in zip(group, picked, strict=True):
+                chosen[i] = ranges
+        seconds = time.perf_counter() - began
+        return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
+
+    def _select(
+        self,
+        jobs: list[_Job],
+        parts: list[tuple[TokenScores, Candidates]],
+        budget: int | None,
+        floor: float | None,
+        limit: float | None,
+    ) -> list[list[tuple[int, int, float, int]]]:
+        """The spans to keep of each text: the model's decision, or the best candidates that fit into the budget."""
+        if budget is None:
+            return [decode.spans(part, part.kept) for _, part in parts]
+        picked = self._fill(jobs, [part for _, part in parts], budget, floor)
+        likely = any((part.scores >= (floor or 0)).any() for _, part in parts)
+        if not any(picked) and budget > 0 and likely and jobs[0].instruction.unit != "word":
+            # Not even one sentence fits: the best words still can.
+            words = [
+                decode.candidates(segment(job.text, "word"), scores, "word", limit)
+                for job, (scores, _) in zip(jobs, parts, strict=True)
+            ]
+            picked = self._fill(jobs, words, budget, floor)
+        return picked
+
+    def _fill(
+        self, jobs: list[_Job], parts: list[Candidates], budget: int, floor: float | None
+    ) -> list[list[tuple[int, int, float, int]]]:
+        masks = decode.choose(parts, budget) if parts else []
+        if floor is not None:
+            masks = [mask & (part.scores >= floor) for mask, part in zip(masks, parts, strict=True)]
+        while True:
+            picked = [decode.spans(part, mask) for part, mask in zip(parts, masks, strict=True)]
+            excess = sum(self._kept_tokens(job, ranges) for job, ranges in zip(jobs, picked, strict=True)) - budget
+            if excess <= 0:
+                return picked
+            # Cut out of its place, a piece can take a token or two more than inside the text.
+            masks = decode.drop_weakest(parts, masks, excess)
+
+    def _kept_tokens(self, job: _Job, ranges: list[tuple[int, int, float, int]]) -> int:
+        return self.checkpoint.tokenizer.count(join(job.text, [(start, end) for start, end, _, _ in ranges]))
+
+    def _result(self, job: _Job, ranges: list[tuple[int, int, float, int]], seconds: float) -> Compression:
+        tags = job.instruction.tags
+        return Compression(
+            source=job.text,
+            spans=tuple(Span(start, end, job.text[start:end], score, tags[tag]) for start, end, score, tag in ranges),
+            input_tokens=len(job.tokens),
+            kept_tokens=self._kept_tokens(job, ranges),
+            query=job.query,
+            instruction=job.instruction.prompt,
+            model=self.model_name,
+            seconds=seconds,
+        )
+
+    def _job(self, text: str, query: str, instruction: Instruction) -> _Job:
+        check_text("text", text)
+        tokenizer = self.checkpoint.tokenizer
+        prefix = tokenizer.prefix(instruction.render(query))
+        tag_ids = tokenizer.tag_ids(instruction.tags)
+        room = windowing.room(self.window_size, len(prefix), self.overlap)
+        tokens = tokenizer(text)
+        windows = windowing.plan(text, tokens, room, self.overlap)
+        return _Job(text, query, instruction, tokens, prefix, tag_ids, windows)
+
+    def _threshold(self, instruction: Instruction, threshold: float | None) -> float | None:
+        """The user's threshold, else the calibrated one of the checkpoint, else None (the label head's argmax)."""
+        return threshold if threshold is not None else self.checkpoint.thresholds.get(instruction.unit)
+
+    def _stream(self, job: _Job, limit: float | None, progress: Progress) -> Iterator[Span]:
+        unit, tags = job.instruction.unit, job.instruction.tags
+        units = segment(job.text, unit)
+        first = token = 0  # the first unit, and its first token, that are not settled yet
+        with _reporter(progress, len(job.windows)) as report:
+            for final, merger in job.merge(self.engine.run(job.engine_windows()), report):
+                end = final == len(job.tokens)
+                until = len(units) if end else int(np.searchsorted(units[:, 1], job.tokens.starts[final], side="right"))
+                part = decode.candidates(units[first:until], job.scores(merger, token, final), unit, limit)
+                settled = len(part)
+                if not end:
+                    # A span may go on behind a unit that is kept, or marked, or too short to end a run.
+                    calm = np.flatnonzero(~part.kept & ~part.marked & (part.tokens > decode.MAX_GAP))
+                    settled = int(calm[-1]) + 1 if len(calm) else 0
+                    if not settled:
+                        continue
+                chosen = part.kept & (np.arange(len(part)) < settled)
+                for start, stop, score, tag in decode.spans(part, chosen):
+                    yield Span(start, stop, job.text[start:stop], score, tags[tag])
+                if not end:
+                    first = int(np.searchsorted(units[:, 0], part.ends[settled - 1], side="left"))
+                    token = int(np.searchsorted(job.tokens.ends, part.ends[settled - 1], side="right"))
+
+    def __repr__(self) -> str:
+        return f"ContextCompressor({self.model_name!r}, device={str(self.engine.device)!r}, window_size={self.window_size})"
+
+
+_checkpoints: dict[tuple[str, ...], Checkpoint] = {}
+_locks: dict[tuple[str, ...], threading.Lock] = {}
+
+
+def shared(
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    window_size: int | None = None,
+    overlap: int = 0,
+    batch_tokens: int | None = None,
+    **loading: Any,
+) -> ContextCompressor:
+    """A compressor over the process-wide copy of a model, loaded on first use: one copy of the weights for any number of
+    adapters and windows. The cache of loaded models is the package's only global state.
+
+    Args:
+        loading: what :func:`cprs_core.loading.load` takes; another device or dtype is another copy.
+    """
+    key = (str(model), *(f"{name}={value}" for name, value in sorted(loading.items()) if value is not None))
+    with _locks.setdefault(key, threading.Lock()):
+        if key not in _checkpoints:
+            _checkpoints[key] = load(model, **loading)
+    return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
+
+
+def _checked_list(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
+        raise InputError(f"{name} must be a list, not {type(values).__name__}; for a single text use compress()")
+    return values
+
+
+@contextmanager
+def _reporter(progress: Progress, total: int) -> Iterator[Callable[[], None]]:
+    """Calls the user's function, or moves a bar, each time a window is done."""
+    if callable(progress):
+        done = iter(range(1, total + 1))
+        yield lambda: progress(next(done), total)
+    elif progress:
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("compressing", total=total)
+            yield lambda: bar.advance(task)
+    else:
+        yield lambda: None

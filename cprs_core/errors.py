@@ -1,0 +1,53 @@
+"""Every error that cprs raises on purpose.
+
+    CprsError
+     |- InputError (ValueError)         a text, query or option that cannot be used
+     |   |- BudgetError                 max_tokens / ratio / threshold out of range or contradictory
+     |   `- InstructionError            an instruction or preset that does not name usable tags
+     |- DataError (ValueError)          a training or evaluation file that cannot be read
+     |- ModelLoadError (OSError)        a checkpoint that is missing, broken or of an unsupported kind
+     |- DeviceError (RuntimeError)      a device, dtype or attention kernel that this machine lacks
+     |- OutOfMemoryError (MemoryError)  one window alone does not fit on the device
+     `- MissingExtraError (ImportError) an optional dependency; the message gives the install command
+
+A message says what is wrong, why, and what to do next. Catching ``CprsError`` catches them all.
+"""
+
+
+class CprsError(Exception):
+    """Base class of all errors raised on purpose by this package."""
+
+
+class InputError(CprsError, ValueError):
+    """A text, query or option that cannot be used."""
+
+
+class BudgetError(InputError):
+    """A budget that is out of range, or two that contradict each other."""
+
+
+class InstructionError(InputError):
+    """An instruction or preset that does not name usable tags."""
+
+
+class DataError(CprsError, ValueError):
+    """A training or evaluation file that cannot be read as documented."""
+
+
+class ModelLoadError(CprsError, OSError):
+    """A checkpoint that is missing, broken or of an unsupported kind."""
+
+
+class DeviceError(CprsError, RuntimeError):
+    """A device, dtype or attention kernel that this machine does not have."""
+
+
+class OutOfMemoryError(CprsError, MemoryError):
+    """A single window does not fit into the device's memory."""
+
+
+class MissingExtraError(CprsError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; it comes with: pip install 'cprs-core[{extra}]'")

@@ -1,0 +1,175 @@
+"""Made-up tasks in real text: needles, pass keys, key-value pairs and assignment chains, in ever-changing formats.
+
+A task returns the query, the text and the character spans that matter. Whatever is fixed in a format, a model learns by
+heart; so sentence forms, key and value kinds, counts, separators and distractor needles all vary.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+_NEEDLES = (
+    "One of the special magic {noun}s for {key} is: {value}.",
+    "The special magic {noun} for {key} is: {value}.",
+    "The {noun} for {key} is {value}.",
+    "{key}'s {noun} is {value}.",
+    "Note: {noun} of {key} = {value}.",
+    "Remember that the {noun} assigned to {key} was {value}.",
+    "For {key}, use the {noun} {value}.",
+    "{value} is the {noun} that belongs to {key}.",
+    "The {noun} is {value} for {key}.",
+)
+_QUESTIONS = (
+    "What is the special magic {noun} for {key} mentioned in the provided text?",
+    "What are all the special magic {noun}s for {key} mentioned in the provided text?",
+    "What is the {noun} for {key}?",
+    "Find the {noun} of {key}.",
+    "Which {noun} belongs to {key}?",
+    "{noun} of {key}",
+)
+_PASS_KEYS = (
+    ("The pass key is {value}. Remember it. {value} is the pass key.", "What is the pass key?"),
+    ("The secret code is {value}. Do not forget it.", "What is the secret code mentioned in the text?"),
+    ("By the way, the door opens with {value}.", "Which code opens the door?"),
+    ("The best thing to remember today is the word {value}.", "What is the word to remember?"),
+)
+_VALUE_NOUNS = {
+    "number": ("number", "code", "pin", "identifier", "secret number"),
+    "word": ("word", "password", "code word", "keyword"),
+    "uuid": ("uuid", "token", "identifier", "access key", "serial"),
+}
+
+
+@dataclass
+class Task:
+    """A query over a text, and the character spans that it is about."""
+
+    query: str
+    text: str = ""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, text: str, relevant: bool = False) -> None:
+        if relevant:
+            self.spans.append((len(self.text), len(self.text) + len(text.rstrip())))
+        self.text += text
+
+
+def needles(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
+    """One to many keys with one to many values each; the query asks for some of the keys."""
+    value_kind = rng.choice(list(_VALUE_NOUNS))
+    noun, form = rng.choice(_VALUE_NOUNS[value_kind]), rng.choice(_NEEDLES)
+    keys = list({_key(rng, words) for _ in range(rng.choice([1, 1, 2, 3, 5, 12]))})
+    wanted = rng.sample(keys, min(len(keys), rng.choice([1, 1, 1, 2, 3])))
+    each = rng.choice([1, 1, 1, 2, 4])
+    lines = [
+        (key, form.format(noun=noun, key=key, value=_value(rng, value_kind, words))) for key in keys for _ in range(each)
+    ]
+    if rng.random() < 0.1:  # the asked key is not there
+        lines = [(key, line) for key, line in lines if key not in wanted]
+    query = rng.choice(_QUESTIONS).format(noun=noun, key=_list(wanted))
+    return _scatter(rng, query, filler, [(line, key in wanted) for key, line in lines])
+
+
+def pass_key(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
+    """A remark that has nothing to do with the text around it."""
+    form, query = rng.choice(_PASS_KEYS)
+    kind = "word" if "word" in form else rng.choice(["number", "number", "uuid"])
+    return _scatter(rng, query, filler, [(form.format(value=_value(rng, kind, words)), True)])
+
+
+def key_values(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
+    """Pairs of random strings, one a line, as JSON, YAML, a table or a list; the query asks for one key."""
+    kind = rng.choice(["uuid", "uuid", "number", "word"])
+    pairs = [(_value(rng, kind, words), _value(rng, kind, words)) for _ in range(rng.randint(5, max(6, len(filler) // 90)))]
+    wanted, _ = rng.choice(pairs)
+    form = rng.choice(['"{}": "{}",', "{}: {}", "| {} | {} |", "- {} = {}", '{{"key": "{}", "value": "{}"}}'])
+    task = Task(rng.choice(["What is the value of the key {}?", 'Extract the value for "{}".', "{}"]).format(wanted))
+    for key, value in pairs:
+        task.add(form.format(key, value) + "\n", relevant=key == wanted)
+    return task
+
+
+def chains(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
+    """Variables assigned from each other over several hops; the query asks for all that lead back to one value."""
+    names: set[str] = set()
+
+    def name() -> str:
+        new = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(3, 6)))
+        names.add(new)
+        return new if rng.random() < 0.8 else f"{new.lower()}_{rng.randint(1, 9)}"
+
+    form = rng.choice(["VAR {} = {}", "VAR {} = {}", "{} = {}", "let {} = {};", "set {} to {}"])
+    refer = "VAR {}" if form.startswith("VAR") else "{}"
+    lines: list[list[str]] = []
+    values = rng.sample(range(10000, 99999), rng.randint(1, 4))
+    for value in values:
+        chain = [name() for _ in range(rng.randint(2, 7))]
+        right = [str(value), *(refer.format(variable) for variable in chain)]
+        lines.append([form.format(left, source) for left, source in zip(chain, right, strict=False)])
+    queue = [index for index, chain in enumerate(lines) for _ in chain]
+    rng.shuffle(queue)
+    iterators = [iter(chain) for chain in lines]
+    query = rng.choice(
+        ["Find all variables that are assigned the value {}.", "Which variables hold the value {} in the text above?"]
+    )
+    end = rng.choice([".", "", "\n"])
+    return _scatter(rng, query.format(values[0]), filler, [(next(iterators[i]) + end, i == 0) for i in queue])
+
+
+def _scatter(rng: random.Random, query: str, filler: str, lines: list[tuple[str, bool]]) -> Task:
+    """Puts the lines, in order, between sentences of the filler, or on lines of their own."""
+    pieces = re.split(r"(?<=[.!?\n]) +|(?<=\n)", filler)
+    places = sorted(rng.randint(0, len(pieces)) for _ in lines)
+    own_line = rng.random() < 0.3
+    task, last = Task(query), 0
+    for place, (line, relevant) in zip(places, lines, strict=True):
+        for piece in pieces[last:place]:
+            task.add(piece if piece.endswith("\n") else piece + " ")
+        if own_line and not task.text.endswith("\n"):
+            task.add("\n")
+        task.add(line.rstrip("\n"), relevant)
+        task.add("\n" if own_line or line.endswith("\n") else " ")
+        last = place
+    for piece in pieces[last:]:
+        task.add(piece if piece.endswith("\n") else piece + " ")
+    return task
+
+
+def _key(rng: random.Random, words: Sequence[str]) -> str:
+    if rng.random() < 0.15:
+        return _value(rng, rng.choice(["number", "uuid"]), words)
+    return rng.choice(["-", "-", " ", "_"]).join(_word(rng, words) for _ in range(rng.choice([1, 2, 2, 2, 3])))
+
+
+def _value(rng: random.Random, kind: str, words: Sequence[str]) -> str:
+    if kind == "number":
+        digits = rng.choice([3, 5, 7, 7, 9])
+        return str(rng.randint(10 ** (digits - 1), 10**digits - 1))
+    if kind == "uuid":
+        return str(uuid.UUID(int=rng.getrandbits(128), version=4))[: rng.choice([36, 36, 13])]
+    return rng.choice(["-", "-", ""]).join(_word(rng, words) for _ in range(rng.choice([1, 2, 2])))
+
+
+def _word(rng: random.Random, words: Sequence[str]) -> str:
+    if rng.random() < 0.3:
+        return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(4, 9)))
+    return rng.choice(words).lower()
+
+
+def _list(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
+TASKS = {needles: 5, pass_key: 1, key_values: 1, chains: 3}
+"""The tasks and how often each is drawn."""
+
+
+def one_of_all(rng: random.Random, filler: str, words: Sequence[str]) -> tuple[str, Task]:
+    """A random task and its name."""
+    make = rng.choices(list(TASKS), list(TASKS.values()))[0]
+    return make.__name__, make(rng, filler, words)

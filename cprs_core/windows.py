@@ -1,0 +1,104 @@
+"""Token ids to windows (paper section 2.4): slices of one tokenisation, cut where a sentence or paragraph ends.
+
+Pure functions over numpy arrays; nothing is decoded or tokenised again, so offsets cannot slip.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import InputError
+from .segments import segment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .tokens import Tokens
+
+# How much of a window may stay empty so that it ends at a paragraph's, or else at a sentence's end.
+_PARAGRAPH_SLACK, _SENTENCE_SLACK = 0.15, 0.3
+
+
+def room(window_size: int, prefix_length: int, overlap: int = 0) -> int:
+    """Tokens of the text that fit into a window behind its prefix.
+
+    Raises:
+        InputError: the prompt fills the window, or the overlap does.
+    """
+    free = window_size - prefix_length
+    if free < max(32, window_size // 8):
+        raise InputError(
+            f"instruction and query take {prefix_length} tokens of a window of {window_size}, which leaves too few for the "
+            "text; shorten them, or load the model with a larger window_size"
+        )
+    if not 0 <= overlap <= free // 2:
+        raise InputError(f"overlap must be 0 to {free // 2} tokens (half of the {free} free in a window), got {overlap}")
+    return free
+
+
+def plan(text: str, tokens: Tokens, room: int, overlap: int = 0) -> NDArray[np.int64]:
+    """Cuts a text of n tokens into windows.
+
+    Args:
+        room: the most tokens a window may hold.
+        overlap: tokens that a window shares with the one before it.
+
+    Returns:
+        int64 [w, 2] token ranges in order, which cover 0..n; none if there are no tokens.
+    """
+    n = len(tokens)
+    if n <= room:
+        return np.array([[0, n]] if n else [], dtype=np.int64).reshape(-1, 2)
+    paragraphs, sentences = (_unit_borders(text, tokens, unit) for unit in ("paragraph", "sentence"))
+    windows, start = [], 0
+    while n - start > room:
+        end = start + room
+        for borders, slack in ((paragraphs, _PARAGRAPH_SLACK), (sentences, _SENTENCE_SLACK)):
+            last = borders[np.searchsorted(borders, end, side="right") - 1]
+            if last > end - slack * room and last > start + overlap:
+                end = int(last)
+                break
+        else:
+            end = _character_border(tokens, start + overlap, end)
+        windows.append((start, end))
+        start = _character_border(tokens, start, end - overlap)
+    windows.append((start, n))
+    return np.array(windows, dtype=np.int64)
+
+
+class Merger:
+    """Puts values of windows in their places; where windows overlap, they are averaged.
+
+    Args:
+        n: tokens of the text. width: values a token.
+    """
+
+    def __init__(self, n: int, width: int) -> None:
+        self._sum = np.zeros((n, width), dtype=np.float32)
+        self._count = np.zeros((n, 1), dtype=np.float32)
+
+    def add(self, start: int, values: NDArray[np.float32]) -> None:
+        """Adds values [length, width] of the window that begins at token ``start``."""
+        part = slice(start, start + len(values))
+        self._sum[part] += values
+        self._count[part] += 1
+
+    def mean(self, start: int, end: int) -> NDArray[np.float32]:
+        """Values [end - start, width] of the tokens from ``start`` to ``end``, all of which were added."""
+        return self._sum[start:end] / self._count[start:end]
+
+
+def _unit_borders(text: str, tokens: Tokens, unit: str) -> NDArray[np.int64]:
+    """Indices of the tokens that begin a unit; 0 is always one."""
+    starts = segment(text, unit)[1:, 0]  # type: ignore[arg-type]
+    return np.concatenate([[0], np.searchsorted(tokens.ends, starts, side="right")])
+
+
+def _character_border(tokens: Tokens, low: int, index: int) -> int:
+    """The last index in (low, index] at which a token does not continue the character before it."""
+    border = index
+    while border > low + 1 and tokens.starts[border] < tokens.ends[border - 1]:
+        border -= 1
+    return border if tokens.starts[border] >= tokens.ends[border - 1] else index

@@ -1,0 +1,19 @@
+"""cprs for LlamaIndex: keep the words of retrieved nodes that matter, verbatim.
+
+    >>> from llamaindex_cprs import CPRSNodePostprocessor
+    >>> postprocessor = CPRSNodePostprocessor(max_tokens=500)
+
+Importing this package loads neither torch nor a model; the first compression does.
+"""
+
+from cprs_core.errors import MissingExtraError
+
+try:
+    from .events import CompressionEndEvent, CompressionStartEvent
+    from .node_postprocessor import CPRSNodePostprocessor
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("llama_index"):
+        raise
+    raise MissingExtraError("llama-index-core", "llamaindex") from error
+
+__all__ = ["CPRSNodePostprocessor", "CompressionEndEvent", "CompressionStartEvent"]

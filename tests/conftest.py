@@ -1,0 +1,110 @@
+"""A tiny random critic, odd texts, and hypothesis made repeatable. No test uses the network or a GPU."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+settings.register_profile("cprs", deadline=None, derandomize=True)
+settings.load_profile("cprs")
+
+DATA = Path(__file__).parent / "data"
+TINY = DATA / "tiny-checkpoint"
+
+_PIECES = (
+    *("a", "B", "7", "the", "Dr.", "3.5", "e.g.", "end.", "Why?", "https://a.org/b?c=1", "x=f(y);", "don't", "<|im_end|>"),
+    *("😀", "👩‍👩‍👧", "🇨🇭🇨🇭", "中文。", "好！", "龘", "สวัสดี", "नमस्ते।", "שלום", "مرحبا؟", "한국어.", "각", "각"),
+    *(
+        "é",
+        "e\u0301",
+        "Å",
+        "A\u030a",
+        "ﬁ",
+        "a\u0315\u0300\u05ae\u0062",
+        "\u0301",
+        "\u200b",
+        "\u200d",
+        "\ufeff",
+        "\u202e",
+        "\u00ad",
+    ),
+    *(
+        " ",
+        "  ",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\r",
+        "\t",
+        "\u00a0",
+        "\u3000",
+        "\u2028",
+        "\x85",
+        "\x0b",
+        "\x00",
+        "\x1b",
+        "\x1f",
+        "\x7f",
+    ),
+    *("\uffff", "\U0010ffff", "|", "# ", "- ", "```\n", "“", "”", "'", "...", "\U0001d400"),
+)
+
+
+@pytest.fixture(scope="session")
+def odd_text():
+    """Strategy: texts of real pieces and of arbitrary characters, without lone surrogates."""
+    pieces = st.lists(st.sampled_from(_PIECES), max_size=40).map("".join)
+    spaced = st.lists(st.sampled_from(_PIECES), max_size=40).map(" ".join)
+    return st.one_of(pieces, spaced, st.text(max_size=60))
+
+
+@pytest.fixture(scope="session")
+def tiny_path():
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The tiny random checkpoint, loaded; it marks almost everything."""
+    import torch
+
+    from cprs_core.loading import load
+
+    torch.set_num_threads(1)
+    return load(TINY, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def sparse(tiny):
+    """The same critic, but more fond of O, so that it leaves most tokens out."""
+    import copy
+
+    import torch
+
+    model = copy.deepcopy(tiny.model)
+    with torch.no_grad():
+        model.cls_head.bias[2] += 3.5
+    return replace(tiny, model=model)
+
+
+@pytest.fixture(scope="session")
+def compressor(sparse):
+    """Small windows, so that short texts have many."""
+    from cprs_core import ContextCompressor
+
+    return ContextCompressor(sparse, window_size=160)
+
+
+@pytest.fixture(scope="session")
+def prose():
+    """About 600 tokens of the tiny tokenizer: prose, a list, code, Chinese, emoji, odd line ends."""
+    return (
+        "The licence ends on 3 May 2031. Nobody at Acme Inc. knew why, e.g. not even Dr. Who. It costs $3.50!\r\n\r\n"
+        "Café 😀 prices rose by 4.5%. “Really?” she asked. 图书馆的造价是15.7亿元；后来增加了。没有人知道！\n"
+        "- first item\n- second item, of <|im_end|> kind\n\ndef f(x):\n    return x + 1\n\n"
+        "A last paragraph says that the lease of the yellow house was signed in 1999. Its owner is Ann."
+    ) * 2

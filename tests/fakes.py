@@ -1,0 +1,45 @@
+"""A compressor without a model, for tests of what stands around one."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from cprs_core import BudgetError, Compression, InputError, Instruction, Span
+
+
+class FakeCompressor:
+    """Keeps the sentences that say "keep"; a token is a word. Notes the arguments of its calls in ``calls``."""
+
+    model_name = "fake"
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def compress_documents(
+        self, documents: Sequence[str], query: str, instruction: Any = None, **limits: Any
+    ) -> list[Compression]:
+        self.calls.append({"documents": list(documents), "query": query, "instruction": instruction, **limits})
+        if not query.strip():
+            raise InputError("the query is empty")
+        if limits.get("max_tokens") == 0:
+            raise BudgetError("max_tokens must be at least 1")
+        room = limits.get("max_tokens") or 10**9
+        results = []
+        for text in documents:
+            spans = []
+            for match in re.finditer(r"[^\s.][^.]*\.", text):
+                if "keep" in match[0] and len(match[0].split()) <= room:
+                    room -= len(match[0].split())
+                    spans.append(Span(match.start(), match.end(), match[0], 0.9, Instruction.of(instruction).tags[0]))
+            kept = sum(len(span.text.split()) for span in spans)
+            results.append(Compression(text, tuple(spans), len(text.split()), kept, query, "", self.model_name, 0.0))
+        return results
+
+    async def acompress_documents(
+        self, documents: Sequence[str], query: str, instruction: Any = None, **limits: Any
+    ) -> list[Compression]:
+        await asyncio.sleep(0)
+        results = self.compress_documents(documents, query, instruction, **limits)
+        self.calls[-1]["asynchronous"] = True
+        return results
