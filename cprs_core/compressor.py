@@ -243,7 +243,7 @@ class ContextCompressor:
 
     async def astream(self, text: str, query: str, instruction: Any = None, **options: Any) -> AsyncIterator[Span]:
         """:meth:`stream` for ``async for``; each step runs in a thread."""
-        iterator = self.stream(text, query, instruction, **options)
+        iterator = await asyncio.to_thread(self.stream, text, query, instruction, **options)
         while (span := await asyncio.to_thread(next, iterator, None)) is not None:
             yield span
 

@@ -51,7 +51,8 @@ class Engine:
         places: Any = getattr(model, "hf_device_map", {})
         if self.device.type == "meta":  # offloaded layers: their inputs start on the first device that computes
             self.device = torch.device(next((place for place in places.values() if place not in ("disk", "cpu")), "cpu"))
-        self.batch_tokens = batch_tokens or (4096 if self.device.type == "cpu" else 65536)
+        # A CPU gains nothing from a batch, and loses by the mask that unequal windows need.
+        self.batch_tokens = batch_tokens or (1 if self.device.type == "cpu" else 65536)
 
     def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
         """Scores windows; results come in the order of the windows, a few at a time."""
@@ -96,7 +97,7 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(windows) // 2
-        self.batch_tokens = max(len(w.ids) for w in windows) * half
+        self.batch_tokens = min(self.batch_tokens, max(len(w.ids) for w in windows) * half)
         return self._forward(windows[:half]) + self._forward(windows[half:])
 
     @torch.inference_mode()

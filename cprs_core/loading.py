@@ -61,7 +61,7 @@ def load(
     Args:
         name: ``"cprs-small"``, a local folder or a hub id.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None = a GPU if there is one.
-        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``; None = float32 on a CPU, bfloat16 elsewhere.
+        dtype: ``"float32"``, ``"bfloat16"``, ``"float16"``; None = float32 with ``device="cpu"``, else bfloat16.
         device_map: places layers through accelerate (``"auto"``) instead of ``device``.
         attn_implementation: ``"sdpa"`` (None), ``"eager"``, ``"flash_attention_2"`` ... as in transformers.
 

@@ -96,7 +96,7 @@ def compressor(sparse):
     """Small windows, so that short texts have many."""
     from cprs_core import ContextCompressor
 
-    return ContextCompressor(sparse, window_size=160)
+    return ContextCompressor(sparse, window_size=160, batch_tokens=4096)
 
 
 @pytest.fixture(scope="session")

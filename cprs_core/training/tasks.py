@@ -10,7 +10,7 @@ import random
 import re
 import string
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _NEEDLES = (
@@ -165,11 +165,17 @@ def _list(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
 
 
-TASKS = {needles: 5, pass_key: 1, key_values: 1, chains: 3}
-"""The tasks and how often each is drawn."""
+Maker = Callable[[random.Random, str, Sequence[str]], Task]
+TASKS: dict[str, tuple[Maker, int]] = {
+    "needles": (needles, 5),
+    "pass_key": (pass_key, 1),
+    "key_values": (key_values, 1),
+    "chains": (chains, 3),
+}
+"""The tasks by name, and how often each is drawn."""
 
 
 def one_of_all(rng: random.Random, filler: str, words: Sequence[str]) -> tuple[str, Task]:
-    """A random task and its name."""
-    make = rng.choices(list(TASKS), list(TASKS.values()))[0]
-    return make.__name__, make(rng, filler, words)
+    """The name of a random task, and the task."""
+    name = rng.choices(list(TASKS), [often for _, often in TASKS.values()])[0]
+    return name, TASKS[name][0](rng, filler, words)

@@ -87,7 +87,7 @@ class TrainConfig:
                 lengths = {int(k): v for k, v in values["mixture"].pop("lengths", Mixture().lengths).items()}
                 values["mixture"] = Mixture(lengths=lengths, **values["mixture"])
             if "loss" in values:
-                values["loss"] = LossWeights(**values["loss"])
+                values["loss"] = LossWeights(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["loss"].items()})
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"the recipe cannot be read: {error}") from error
@@ -112,7 +112,8 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
     if config.quantize:
         quantization.prepare_training(model)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        # its name from transformers 5.2x on, else its old one
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
 
     train_records, valid_records = data.read(paths)
     folders = [path for path in map(Path, paths) if path.is_dir()]

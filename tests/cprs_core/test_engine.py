@@ -74,7 +74,7 @@ def test_a_window_longer_than_the_budget_runs_alone():
 def test_windows_with_other_tags_may_run_together_if_as_many():
     model = FakeCritic()
     given = [*windows([30] * 4, (3, 5)), *windows([30] * 4, (6, 2), 1), *windows([30] * 4, (4,), 2)]
-    check(list(Engine(model).run(given)), given, model)
+    check(list(Engine(model, batch_tokens=4096).run(given)), given, model)
     assert sorted(model.shapes) == [(4, 30), (8, 30)]
 
 
@@ -100,6 +100,12 @@ def test_windows_are_taken_as_needed():
     assert len(list(results)) == 1999
 
 
+def test_the_first_result_waits_for_its_own_batch_only():
+    model = FakeCritic()
+    next(Engine(model, batch_tokens=1000).run(windows([500, *[20] * 200])))
+    assert len(model.shapes) == 1
+
+
 def test_nothing_gives_nothing():
     assert list(Engine(FakeCritic()).run([])) == []
 
@@ -117,7 +123,7 @@ def test_when_memory_runs_out_batches_are_halved_and_stay_small(error):
 
 
 def test_one_window_that_does_not_fit_is_an_error_that_says_what_to_do():
-    with pytest.raises(OutOfMemoryError, match="one window of 40 tokens .* smaller window_size") as caught:
+    with pytest.raises(OutOfMemoryError, match=r"one window of 40 tokens .* smaller window_size") as caught:
         list(Engine(FakeCritic(most_tokens=30)).run(windows([40])))
     assert isinstance(caught.value, CprsError) and isinstance(caught.value, MemoryError)
 

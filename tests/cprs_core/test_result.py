@@ -150,6 +150,6 @@ def test_html_and_repr_of_a_notebook():
 
 
 def test_a_page_needs_a_title_for_each_result():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="zip"):
         html_page([compression("a", [])], [])
     assert "http" not in html_page([compression("a", [])], ["One"])

@@ -1,5 +1,7 @@
 """Windows: they cover the text, fit, end where something ends, and merge to what plain averaging gives."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,7 +103,7 @@ def test_room():
 def test_merger_averages_where_windows_overlap(data):
     n, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 3))
     cuts = sorted({0, n, *data.draw(st.lists(st.integers(0, n), max_size=5))})
-    windows = [(max(0, a - data.draw(st.integers(0, 4))), b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    windows = [(max(0, a - data.draw(st.integers(0, 4))), b) for a, b in pairwise(cuts)]
     rng = np.random.default_rng(n)
     merger, seen = Merger(n, width), [[] for _ in range(n)]
     for start, end in windows:

@@ -1,0 +1,101 @@
+"""Training windows: labels fit the text, examples repeat, distractors are others' words."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from cprs_core.spans import B, E, I, O, runs
+from cprs_core.tokens import TextTokenizer
+from cprs_core.training import data
+from cprs_core.training.examples import Examples, Mixture, label, merge_spans, steps
+from cprs_core.training.losses import IGNORE
+
+TINY = Path(__file__).parents[2] / "data" / "tiny-checkpoint"
+PROSE = "It was raining in Porto, and nobody came. The mayor waited for an hour. " * 80
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> TextTokenizer:
+    return TextTokenizer(AutoTokenizer.from_pretrained(TINY))
+
+
+@pytest.fixture(scope="module")
+def examples(rows: Path, tokenizer: TextTokenizer) -> Examples:
+    train, _ = data.read([rows])
+    mixture = Mixture(lengths={256: 1.0, 512: 1.0}, tokens_per_batch=2048)
+    return Examples(train, [PROSE], tokenizer, mixture, seed=7)
+
+
+def test_a_batch_depends_on_its_number_alone(examples: Examples) -> None:
+    first, again, other = examples[5], examples[5], examples[6]
+    for name in first:
+        assert (first[name] == again[name]).all()
+    assert first["input_ids"].shape != other["input_ids"].shape or (first["input_ids"] != other["input_ids"]).any()
+    assert first["input_ids"].numel() == 2048
+
+
+def test_labels_mark_the_evidence(examples: Examples, tokenizer: TextTokenizer) -> None:
+    marked = 0
+    for seed in range(60):
+        example = examples.example(random.Random(seed), 256)
+        ids, labels = example["input_ids"], example["labels"]
+        assert len(ids) == len(labels) == len(example["sentences"]) <= 256
+        prefix = int((labels == IGNORE).sum())
+        assert (labels[:prefix] == IGNORE).all() and (labels[prefix:] != IGNORE).all()
+        text = tokenizer._backend.decode(ids[:prefix].tolist())
+        for start, end in runs(labels[prefix:].astype(np.int8)):
+            piece = tokenizer._backend.decode(ids[prefix + start : prefix + end].tolist())
+            place = next((word for word in text.split() if word in piece and len(word) > 5), None)
+            marked += place is not None
+    assert marked > 30
+
+
+def test_sentences_of_the_evidence_are_relevant(examples: Examples) -> None:
+    for seed in range(60):
+        example = examples.example(random.Random(seed), 512)
+        relevant, sentences = example["relevant"], example["sentences"]
+        assert relevant[0] == -1 and sentences.max() < len(relevant)
+        for number in np.flatnonzero(relevant == 1):
+            inside = example["labels"][sentences == number]
+            assert len(inside) and (inside != O).mean() > 0.3
+
+
+def test_without_distractors_a_window_is_the_record(rows: Path, tokenizer: TextTokenizer) -> None:
+    train, _ = data.read([rows])
+    plain = Examples(train, [], tokenizer, Mixture(distractors=False, synthetic=0.0), seed=0)
+    contexts = {record["context"] for record in train}
+    example = plain.example(random.Random(0), 512)
+    own = example["input_ids"][example["labels"] != IGNORE]
+    assert tokenizer._backend.decode(own.tolist()).strip() in contexts
+
+
+def test_the_share_without_an_answer_is_kept(rows: Path, tokenizer: TextTokenizer) -> None:
+    train, _ = data.read([rows])
+    never = Examples(train, [], tokenizer, Mixture(without_answer=1.0, synthetic=0.0), seed=0)
+    for seed in range(20):
+        labels = never.example(random.Random(seed), 256)["labels"]
+        assert set(labels.tolist()) <= {IGNORE, O}
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=6))
+def test_labels_cover_exactly_the_spans(lengths: list[tuple[int, int]]) -> None:
+    spans = [(start, start + size) for start, size in lengths]
+    starts = np.arange(80)
+    labels = label(starts, starts + 1, spans)
+    inside = {character for start, end in spans for character in range(start, end)}
+    assert set(np.flatnonzero(labels != O).tolist()) == inside
+    for start, end in merge_spans(spans):
+        assert labels[start] == B and (end - start == 1 or labels[end - 1] == E)
+        assert (labels[start + 1 : end - 1] == I).all()
+
+
+def test_steps_share_the_batches_among_processes() -> None:
+    parts = [list(steps(2, 5, rank, 3)) for rank in range(3)]
+    assert sorted(sum(parts, [])) == list(range(6, 15)) and {len(part) for part in parts} == {3}

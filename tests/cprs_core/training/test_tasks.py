@@ -1,0 +1,56 @@
+"""Made-up tasks: their spans are what they say, and the same seed makes the same task."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from cprs_core.training import tasks
+
+FILLER = "It rained in Porto. The bridge was closed at 5.30 p.m. Nobody came.\nThe mayor said so. " * 12
+WORDS = ("amber", "bridge", "castle", "dune")
+
+
+@pytest.mark.parametrize("make", [make for make, _ in tasks.TASKS.values()])
+def test_spans_are_inside_trimmed_and_in_order(make: tasks.Maker) -> None:
+    for seed in range(60):
+        task = make(random.Random(seed), FILLER, WORDS)
+        last = 0
+        for start, end in task.spans:
+            assert last <= start < end <= len(task.text)
+            assert task.text[start:end].strip() == task.text[start:end]
+            last = end
+        assert task.query and vars(task) == vars(make(random.Random(seed), FILLER, WORDS))
+
+
+def test_needles_name_the_asked_key_and_no_other_does() -> None:
+    found = 0
+    for seed in range(200):
+        task = tasks.needles(random.Random(seed), FILLER, WORDS)
+        marked = [task.text[start:end] for start, end in task.spans]
+        found += bool(marked)
+        keys = [key for key in re.findall(r"[\w-]+", task.query) if any(key in line for line in marked)]
+        assert keys or not marked
+    assert found > 150  # the key is missing in a tenth
+
+
+def test_a_chain_leads_from_the_value_to_every_variable() -> None:
+    for seed in range(80):
+        task = tasks.chains(random.Random(seed), FILLER, WORDS)
+        value = re.search(r"\d{5}", task.query)
+        assert value
+        known = {value[0]}
+        for start, end in task.spans:
+            words = [word for word in re.findall(r"\w+", task.text[start:end]) if word not in {"VAR", "let", "set", "to"}]
+            left, right = words
+            assert right in known, task.text[start:end]
+            known.add(left)
+
+
+def test_no_text_of_the_filler_is_lost() -> None:
+    task = tasks.pass_key(random.Random(3), FILLER, WORDS)
+    [(start, end)] = task.spans
+    rest = (task.text[:start] + task.text[end:]).split()
+    assert rest == FILLER.split()

@@ -1,0 +1,122 @@
+"""A tiny run, end to end: it learns, resumes exactly, and saves what the compressor loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cprs_core import ContextCompressor
+from cprs_core.errors import DataError, InputError, ModelLoadError
+from cprs_core.training.examples import Mixture
+from cprs_core.training.losses import LossWeights
+from cprs_core.training.trainer import TrainConfig, train
+
+MIXTURE = Mixture(lengths={192: 1.0}, tokens_per_batch=1536, synthetic=0.0, same_document=0.0, own_source=1.0)
+
+
+@pytest.fixture(autouse=True)
+def _no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPRS_NO_BAR", "1")
+
+
+@pytest.fixture(scope="module")
+def config(base: Path) -> TrainConfig:
+    return TrainConfig(
+        base=str(base),
+        bidirectional=1,
+        steps=10,
+        warmup=3,
+        learning_rate=3e-3,
+        log_every=2,
+        evaluate_every=10,
+        save_every=4,
+        validation_batches=2,
+        window_size=192,
+        mixture=MIXTURE,
+    )
+
+
+def _log(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def _losses(folder: Path) -> list[float]:
+    return [row["label"] + row["tag"] for row in _log(folder) if "label" in row]  # type: ignore[operator]
+
+
+def test_it_learns_and_the_compressor_loads_it(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    longer = replace(config, steps=150, log_every=10, save_every=1000, evaluate_every=1000)
+    train(longer, [rows], tmp_path / "out")
+    losses = _losses(tmp_path / "out")
+    assert losses[-1] < 0.7 * losses[0]
+    log = _log(tmp_path / "out")
+    assert log[0]["records"] == {"toy": log[0]["records"]["toy"]} and "device" in log[0]  # type: ignore[index]
+    assert {"sentence_f1", "word_f1", "loss"} <= set(log[-2]["validation"])  # type: ignore[arg-type]
+    assert (tmp_path / "out" / "training.png").stat().st_size > 5_000
+    assert TrainConfig.from_json((tmp_path / "out" / "recipe.json").read_text()) == longer
+    compressor = ContextCompressor.from_pretrained(tmp_path / "out", device="cpu")
+    assert compressor.window_size == 192 and compressor.checkpoint.thresholds["sentence"] == log[-1]["decision_thresholds"]["sentence"]  # type: ignore[index]  # fmt: skip
+    context = "The garden was built in 1702. The bridge was built in 1822. The museum was built in 1933."
+    scores = compressor.compress(context, "When was the bridge built?", threshold=0.01)
+    assert all(context[span.start : span.end] == span.text for span in scores.spans)
+
+
+def test_a_resumed_run_is_the_same_run(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(config, [rows], tmp_path / "whole")
+    train(replace(config, steps=8), [rows], tmp_path / "parts")  # saves its state after steps 4
+    state = (tmp_path / "parts" / "state" / "step").read_text()
+    assert state == "4"
+    before = (tmp_path / "whole" / "state" / "step").read_text()
+    assert before == "8"
+    log = (tmp_path / "whole" / "log.jsonl").read_text()
+    train(config, [rows], tmp_path / "whole", resume=True)
+    rows_after = _log(tmp_path / "whole")
+    first = [row for row in map(json.loads, log.splitlines()) if row.get("step") == 10 and "label" in row]
+    again = [row for row in rows_after if row.get("step") == 10 and "label" in row]
+    assert len(again) == 2 and again[1]["label"] == pytest.approx(first[0]["label"], abs=2e-4)
+
+
+def test_quantised_training_saves_what_it_trained(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(replace(config, quantize=True), [rows], tmp_path / "q")
+    train(config, [rows], tmp_path / "f")
+    small, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in "qf")
+    assert small < 0.45 * full
+    compressor = ContextCompressor.from_pretrained(tmp_path / "q", device="cpu")
+    weight = compressor.checkpoint.model.model.layers[0].mlp.up_proj.weight
+    groups = weight.unflatten(-1, (-1, 32))
+    assert max(len(group.unique()) for group in groups.flatten(0, 1)) <= 16
+    assert isinstance(compressor.checkpoint.model.model.layers[0].mlp.up_proj, torch.nn.Linear)
+
+
+def test_distillation_focal_loss_and_checkpointing_run(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(replace(config, steps=4), [rows], tmp_path / "teacher")
+    other = replace(
+        config, steps=4, teacher=str(tmp_path / "teacher"), gradient_checkpointing=True, loss=LossWeights(focal=True)
+    )
+    train(other, [rows], tmp_path / "student")
+    assert all("teacher" in row for row in _log(tmp_path / "student") if "label" in row)
+
+
+def test_training_goes_on_from_a_critic(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(replace(config, steps=6), [rows], tmp_path / "first")
+    more = replace(config, base=str(tmp_path / "first"), bidirectional=None, steps=2)
+    train(more, [rows], tmp_path / "second")
+    assert _losses(tmp_path / "second")[0] < _losses(tmp_path / "first")[0]
+
+
+def test_what_cannot_be_trained_is_refused(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="base model|tokenizer"):
+        train(replace(config, base=str(tmp_path / "none")), [rows], tmp_path / "x")
+    with pytest.raises(InputError, match="0 to 3"):
+        train(replace(config, bidirectional=9), [rows], tmp_path / "x")
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(config, [rows], tmp_path / "x", resume=True)
+    with pytest.raises(DataError, match="neither"):
+        train(config, [tmp_path / "none.jsonl"], tmp_path / "x")
+    for text, reason in (("[]", "cannot be read"), ("{", "cannot be read"), ('{"stepz": 1}', "stepz")):
+        with pytest.raises(InputError, match=reason):
+            TrainConfig.from_json(text)
