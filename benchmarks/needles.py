@@ -11,7 +11,7 @@ import numpy as np
 from cprs_core.training.splits import haystack
 
 CHARS_PER_TOKEN = 4.2  # of these books, in the default model's vocabulary; the table gives the measured length
-KINDS = ("number", "words", "uuid")
+KINDS = {"number": "number", "words": "phrase", "uuid": "uuid"}  # and what a text calls them
 FORMS = (
     "The special magic {kind} for {key} is: {value}.",
     "One of the special magic {kind}s for {key} is {value}.",
@@ -49,16 +49,16 @@ def needles(folder: str | Path, tokens: int, count: int, seed: int = 0) -> Itera
         start = int(rng.integers(len(prose) - length + 1))
         text = prose[start : start + length]
         depth = index / max(count - 1, 1)
-        kind, key = KINDS[index % len(KINDS)], _name(rng)
+        kind, key = list(KINDS)[index % len(KINDS)], _name(rng)
         value = {
             "number": str(rng.integers(10**6, 10**7)),
             "words": f"{_name(rng)} {_name(rng)}".replace("-", " "),
             "uuid": str(uuid.UUID(bytes=rng.bytes(16), version=4)),
         }[kind]
-        sentence = FORMS[index % len(FORMS)].format(kind=kind, key=key, value=value)
+        sentence = FORMS[index % len(FORMS)].format(kind=KINDS[kind], key=key, value=value)
         place = _sentence_start(text, int(depth * length))
         yield Needle(kind, depth, f"{text[:place]} {sentence} {text[place:]}".strip(),
-                     f"What is the special magic {kind} for {key}?", value)  # fmt: skip
+                     f"What is the special magic {KINDS[kind]} for {key}?", value)  # fmt: skip
 
 
 def _name(rng: np.random.Generator) -> str:

@@ -87,7 +87,10 @@ class TrainConfig:
                 lengths = {int(k): v for k, v in values["mixture"].pop("lengths", Mixture().lengths).items()}
                 values["mixture"] = Mixture(lengths=lengths, **values["mixture"])
             if "loss" in values:
-                values["loss"] = LossWeights(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["loss"].items()})
+                loss = values["loss"]
+                if "label_classes" in loss:
+                    loss["label_classes"] = tuple(loss["label_classes"])
+                values["loss"] = LossWeights(**loss)
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"the recipe cannot be read: {error}") from error

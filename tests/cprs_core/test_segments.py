@@ -221,3 +221,13 @@ def test_time_is_linear(piece: str, unit: Unit) -> None:
     begun = time.process_time()
     segment(text, unit)
     assert time.process_time() - begun < 1.5  # about 0.1 s; quadratic would take minutes
+
+
+def test_a_plural_in_brackets_is_no_function_call() -> None:
+    text = (
+        "Subject to the terms and conditions of this License, each Contributor hereby\n"
+        "grants a license to those claims that are necessarily infringed by their\n"
+        "Contribution(s) alone or by combination of their Contribution(s)\n"
+        "with the Work to which such Contribution(s) was submitted by the licensor."
+    )
+    assert len(segment(text, "sentence")) == 1
