@@ -15,8 +15,12 @@ def check_budget(max_tokens: object, ratio: object, threshold: object) -> None:
     """
     if max_tokens is not None and ratio is not None:
         raise BudgetError("max_tokens and ratio are two budgets for one text; give one of them")
-    if max_tokens is not None and (not isinstance(max_tokens, Integral) or isinstance(max_tokens, bool) or int(max_tokens) < 1):
+    if max_tokens is not None and (
+        isinstance(max_tokens, bool) or not isinstance(max_tokens, Integral) or int(max_tokens) < 1
+    ):
         raise BudgetError(f"max_tokens must be a whole number from 1 on, got {max_tokens!r}")
     for name, value in (("ratio", ratio), ("threshold", threshold)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
             raise BudgetError(f"{name} must be a number over 0 and up to 1, got {value!r}")

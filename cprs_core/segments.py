@@ -91,7 +91,9 @@ _STRUCTURE = regex.compile(
     r"""(?x)\s*+(?: [-*+•◦▪‣·–]\s | \(?(?:\d{1,3}|\p{L}|[ivx]{1,5})\)\s | \d{1,3}\.\s | \#{1,6}\s | [|>{}\[\]<@]|//|```|~~~
     | [-=~^*_+]{3,} | "[^"]{1,60}"\s*: | \d{1,4}[-/:.]\d\d?[-/:.]\d )"""
 )
-_TABLE_OR_CODE = regex.compile(r"\||\S(?:\t|   )\s*+\S|\s=\s|[({\[=}\\]$|\w\((?!s\))[^()]*\)[:;,]?$|^\s*(?:def|return|elif|>>>)\s")
+_TABLE_OR_CODE = regex.compile(
+    r"\||\S(?:\t|   )\s*+\S|\s=\s|[({\[=}\\]$|\w\((?!s\))[^()]*\)[:;,]?$|^\s*(?:def|return|elif|>>>)\s"
+)
 _LABEL = regex.compile(r"\s*+[\p{Lu}#][\w.#'’\-]*+(?:\s[\w.#'’\-]++){0,3}\s?:\s")  # a speaker, or a key
 
 

@@ -110,5 +110,6 @@ def test_models_version_and_help() -> None:
 
 
 def test_help_is_quick_because_it_imports_no_torch() -> None:
-    code = "import sys; from cprs_core.cli import app; app(['--version'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    code = "import sys; from cprs_core.cli import app; app(['--version'], standalone_mode=False)"
+    code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

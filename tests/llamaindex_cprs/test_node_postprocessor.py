@@ -33,7 +33,7 @@ from llama_index.core.schema import (
 from llama_index.core.storage.docstore import SimpleDocumentStore
 from pydantic import ValidationError
 
-from cprs_core import ContextCompressor, InputError, Instruction, compressor
+from cprs_core import InputError, Instruction, compressor
 from llamaindex_cprs import CompressionEndEvent, CompressionStartEvent, CPRSNodePostprocessor
 
 QUERY = "What is kept?"

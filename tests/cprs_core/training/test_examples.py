@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -98,4 +99,4 @@ def test_labels_cover_exactly_the_spans(lengths: list[tuple[int, int]]) -> None:
 
 def test_steps_share_the_batches_among_processes() -> None:
     parts = [list(steps(2, 5, rank, 3)) for rank in range(3)]
-    assert sorted(sum(parts, [])) == list(range(6, 15)) and {len(part) for part in parts} == {3}
+    assert sorted(chain(*parts)) == list(range(6, 15)) and {len(part) for part in parts} == {3}
