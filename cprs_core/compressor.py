@@ -23,7 +23,7 @@ from .instruction import Instruction, check_text
 from .loading import Checkpoint, load
 from .models import DEFAULT_MODEL
 from .result import Compression, Span, join
-from .segments import segment
+from .segments import segment, subdivide
 from .spans import Candidates, TokenScores
 from .tokens import Tokens
 
@@ -301,16 +301,9 @@ class ContextCompressor:
         """The spans to keep of each text: the model's decision, or the best candidates that fit into the budget."""
         if budget is None:
             return [decode.spans(part, part.kept) for _, part in parts]
-        picked = self._fill(jobs, [part for _, part in parts], budget, floor)
-        likely = any((part.scores >= (floor or 0)).any() for _, part in parts)
-        if not any(picked) and budget > 0 and likely and jobs[0].instruction.unit != "word":
-            # Not even one sentence fits: the best words still can.
-            words = [
-                decode.candidates(segment(job.text, "word"), scores, "word", limit)
-                for job, (scores, _) in zip(jobs, parts, strict=True)
-            ]
-            picked = self._fill(jobs, words, budget, floor)
-        return picked
+        return self._fill(
+            jobs, [_fitting(job, *part, budget, limit) for job, part in zip(jobs, parts, strict=True)], budget, floor
+        )
 
     def _fill(
         self, jobs: list[_Job], parts: list[Candidates], budget: int, floor: float | None
@@ -406,6 +399,19 @@ def shared(
         if key not in _checkpoints:
             _checkpoints[key] = load(model, **loading)
     return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
+
+
+def _fitting(job: _Job, scores: TokenScores, part: Candidates, budget: int, limit: float | None) -> Candidates:
+    """The candidates, those that no budget of this size can hold cut into clauses, and if need be into words: the best
+    sentence may be the longest, and a part of it is worth more than the whole of another."""
+    for smaller in ("clause", "word"):
+        long = part.tokens > budget
+        if not long.any():
+            break
+        units = np.stack([part.starts, part.ends], 1)
+        units = np.concatenate([units[~long], subdivide(job.text, units[long], smaller)])
+        part = decode.candidates(units[np.argsort(units[:, 0])], scores, "sentence", limit)
+    return part
 
 
 def _checked_list(name: str, values: Any) -> Sequence[Any]:

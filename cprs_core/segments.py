@@ -97,6 +97,9 @@ _TABLE_OR_CODE = regex.compile(
 _LABEL = regex.compile(r"\s*+[\p{Lu}#][\w.#'’\-]*+(?:\s[\w.#'’\-]++){0,3}\s?:\s")  # a speaker, or a key
 
 
+_CLAUSE = regex.compile(r"[,;:]\s+|[，；：、]|\n")
+
+
 def segment(text: str, unit: Unit) -> npt.NDArray[np.int64]:
     """Cut a text into units.
 
@@ -120,6 +123,16 @@ def segment(text: str, unit: Unit) -> npt.NDArray[np.int64]:
     if unit == "paragraph":
         return _between(text, (end for _, _, end in _paragraphs(text)))
     raise InputError(f"There is no unit {unit!r}. Use one of: {', '.join(get_args(Unit))}.")
+
+
+def subdivide(text: str, units: npt.NDArray[np.int64], smaller: Literal["clause", "word"]) -> npt.NDArray[np.int64]:
+    """The clauses (pieces up to a comma, a semicolon, a colon or a line's end) or the words of some units int64 [n, 2]."""
+    pieces = []
+    for start, end in units.tolist():
+        part = text[start:end]
+        cuts = (match.end() for match in _CLAUSE.finditer(part))
+        pieces.append((segment(part, "word") if smaller == "word" else _between(part, cuts)) + start)
+    return np.concatenate([np.empty((0, 2), np.int64), *pieces])
 
 
 def _array(spans: Iterator[tuple[int, int]]) -> npt.NDArray[np.int64]:

@@ -47,6 +47,12 @@ def test_a_budget_keeps_the_best(small: ContextCompressor) -> None:
     assert 0 < result.kept_tokens <= 80 and "terminate" in result.text
 
 
+def test_a_sentence_too_long_for_the_budget_is_cut_not_skipped(small: ContextCompressor) -> None:
+    result = small.compress(LICENSE[7000:10000], "Who is liable for damages?", max_tokens=120)
+    assert "shall any Contributor be\n      liable to You for damages" in result.text
+    assert 60 < result.kept_tokens <= 120
+
+
 def test_a_needle_is_found(small: ContextCompressor) -> None:
     needle = "The special magic number for amber-falcon is: 7421533."
     text = f"{LICENSE[:3000]}\n{needle}\n{LICENSE[3000:5000]}"

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cprs_core.errors import InputError
-from cprs_core.segments import Unit, segment
+from cprs_core.segments import Unit, segment, subdivide
 
 UNITS: tuple[Unit, ...] = ("word", "sentence", "line", "paragraph")
 
@@ -231,3 +231,16 @@ def test_a_plural_in_brackets_is_no_function_call() -> None:
         "with the Work to which such Contribution(s) was submitted by the licensor."
     )
     assert len(segment(text, "sentence")) == 1
+
+
+def test_subdivided_units_keep_every_character_in_order() -> None:
+    text = "One, two; three: four\nfive,six. Seven 中文，好。"
+    units = segment(text, "sentence")
+    for smaller in ("clause", "word"):
+        parts = subdivide(text, units, smaller)
+        assert "".join(text[a:b] for a, b in parts).replace(" ", "") == "".join(text.split())
+        assert (parts[1:, 0] >= parts[:-1, 1]).all() and (parts[:, 1] > parts[:, 0]).all()
+    assert [text[a:b] for a, b in subdivide(text, units[:1], "clause")] == ["One,", "two;", "three:", "four", "five,six."][
+        :4
+    ]
+    assert len(subdivide(text, units[:0], "word")) == 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +124,17 @@ def test_what_cannot_be_trained_is_refused(config: TrainConfig, rows: Path, tmp_
     for text, reason in (("[]", "cannot be read"), ("{", "cannot be read"), ('{"stepz": 1}', "stepz")):
         with pytest.raises(InputError, match=reason):
             TrainConfig.from_json(text)
+
+
+def test_two_processes_train_one_model(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(replace(config, steps=4).to_json())
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29651"]
+    command = [*launch, "-m", "cprs_core.cli", "train", str(rows), "--recipe", str(recipe), "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    log = _log(tmp_path / "out")
+    assert str(log[0]["device"]).startswith("2 x")
+    assert [row["step"] for row in log if "label" in row] == [2, 4]  # written by one of them
+    assert ContextCompressor.from_pretrained(tmp_path / "out", device="cpu").window_size == 192
