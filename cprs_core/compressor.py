@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,58 +14,20 @@ import numpy as np
 from . import spans as decode
 from . import windows as windowing
 from .budget import check_budget
-from .engine import Engine, Window, WindowScores
+from .engine import Engine
 from .errors import InputError
 from .instruction import Instruction, check_text
+from .job import Job
 from .loading import Checkpoint, load
 from .models import DEFAULT_MODEL
-from .result import Compression, Span, join
-from .segments import segment, subdivide
-from .spans import Candidates, TokenScores
-from .tokens import Tokens
+from .progress import Progress, reporter
+from .result import Compression, Span
+from .segments import segment
+from .selection import Ranges, Scored, kept_text, select
+from .spans import TokenScores
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
-
-Progress = bool | Callable[[int, int], None] | None
-"""``True`` for a bar on standard error, or a function called with (windows done, windows in all)."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A text on its way through: what its windows are, and what to keep of it."""
-
-    text: str
-    query: str
-    instruction: Instruction
-    tokens: Tokens
-    prefix: NDArray[np.int32]
-    tag_ids: NDArray[np.int32]
-    windows: NDArray[np.int64]
-
-    def engine_windows(self) -> Iterator[Window]:
-        for start, end in self.windows:
-            yield Window(np.concatenate([self.prefix, self.tokens.ids[start:end]]), len(self.prefix), self.tag_ids)
-
-    def merge(self, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[tuple[int, windowing.Merger]]:
-        """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""
-        merger = windowing.Merger(len(self.tokens), len(self.tag_ids) + 3)
-        later = [*self.windows[1:, 0].tolist(), len(self.tokens)]
-        for (start, _), final, values in zip(self.windows.tolist(), later, results, strict=False):
-            merger.add(start, np.concatenate([values.label_probs, values.tag_probs], 1))
-            report()
-            yield final, merger
-
-    def scores(self, merger: windowing.Merger, start: int, end: int) -> TokenScores:
-        """The scores of the tokens from ``start`` to ``end``."""
-        values = merger.mean(start, end)
-        return TokenScores(self.tokens.starts[start:end], self.tokens.ends[start:end], values[:, :4], values[:, 4:])
-
-    def all_scores(self, results: Iterator[WindowScores], report: Callable[[], None] = lambda: None) -> TokenScores:
-        """The scores of the whole text, once all its windows are done."""
-        merged = deque(self.merge(results, report), maxlen=1)
-        return self.scores(merged[0][1] if merged else windowing.Merger(0, len(self.tag_ids) + 3), 0, len(self.tokens))
 
 
 class ContextCompressor:
@@ -273,69 +232,34 @@ class ContextCompressor:
         jobs = [self._job(text, query, instruction) for text, query in pairs]
         max_tokens, ratio, threshold = limits
         limit = self._threshold(instruction, threshold)
-        parts: list[tuple[TokenScores, Candidates]] = []
-        with _reporter(progress, sum(len(job.windows) for job in jobs)) as report:
+        parts: list[Scored] = []
+        with reporter(progress, sum(len(job.windows) for job in jobs)) as report:
             results = self.engine.run(window for job in jobs for window in job.engine_windows())
             for job in jobs:
                 scores = job.all_scores(results, report)
-                units = segment(job.text, instruction.unit)
-                parts.append((scores, decode.candidates(units, scores, instruction.unit, limit)))
-        groups = [range(len(jobs))] if shared_budget else [range(i, i + 1) for i in range(len(jobs))]
-        chosen: list[list[tuple[int, int, float, int]]] = [[] for _ in jobs]
-        for group in groups:
-            budget = max_tokens if ratio is None else int(ratio * sum(len(jobs[i].tokens) for i in group))
-            picked = self._select([jobs[i] for i in group], [parts[i] for i in group], budget, threshold, limit)
-            for i, ranges in zip(group, picked, strict=True):
-                chosen[i] = ranges
+                found = decode.candidates(segment(job.text, instruction.unit), scores, instruction.unit, limit)
+                parts.append(Scored(job.text, scores, found, limit))
+        chosen: list[Ranges] = []
+        for group in [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]:
+            budget = max_tokens if ratio is None else int(ratio * sum(len(job.tokens) for job in jobs[group]))
+            chosen += select(parts[group], budget, threshold, self.checkpoint.tokenizer.count)
         seconds = time.perf_counter() - began
         return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
 
-    def _select(
-        self,
-        jobs: list[_Job],
-        parts: list[tuple[TokenScores, Candidates]],
-        budget: int | None,
-        floor: float | None,
-        limit: float | None,
-    ) -> list[list[tuple[int, int, float, int]]]:
-        """The spans to keep of each text: the model's decision, or the best candidates that fit into the budget."""
-        if budget is None:
-            return [decode.spans(part, part.kept) for _, part in parts]
-        return self._fill(
-            jobs, [_fitting(job, *part, budget, limit) for job, part in zip(jobs, parts, strict=True)], budget, floor
-        )
-
-    def _fill(
-        self, jobs: list[_Job], parts: list[Candidates], budget: int, floor: float | None
-    ) -> list[list[tuple[int, int, float, int]]]:
-        masks = decode.choose(parts, budget) if parts else []
-        if floor is not None:
-            masks = [mask & (part.scores >= floor) for mask, part in zip(masks, parts, strict=True)]
-        while True:
-            picked = [decode.spans(part, mask) for part, mask in zip(parts, masks, strict=True)]
-            excess = sum(self._kept_tokens(job, ranges) for job, ranges in zip(jobs, picked, strict=True)) - budget
-            if excess <= 0:
-                return picked
-            # Cut out of its place, a piece can take a token or two more than inside the text.
-            masks = decode.drop_weakest(parts, masks, excess)
-
-    def _kept_tokens(self, job: _Job, ranges: list[tuple[int, int, float, int]]) -> int:
-        return self.checkpoint.tokenizer.count(join(job.text, [(start, end) for start, end, _, _ in ranges]))
-
-    def _result(self, job: _Job, ranges: list[tuple[int, int, float, int]], seconds: float) -> Compression:
+    def _result(self, job: Job, ranges: Ranges, seconds: float) -> Compression:
         tags = job.instruction.tags
         return Compression(
             source=job.text,
             spans=tuple(Span(start, end, job.text[start:end], score, tags[tag]) for start, end, score, tag in ranges),
             input_tokens=len(job.tokens),
-            kept_tokens=self._kept_tokens(job, ranges),
+            kept_tokens=self.checkpoint.tokenizer.count(kept_text(job.text, ranges)),
             query=job.query,
             instruction=job.instruction.prompt,
             model=self.model_name,
             seconds=seconds,
         )
 
-    def _job(self, text: str, query: str, instruction: Instruction) -> _Job:
+    def _job(self, text: str, query: str, instruction: Instruction) -> Job:
         check_text("text", text)
         tokenizer = self.checkpoint.tokenizer
         prefix = tokenizer.prefix(instruction.render(query))
@@ -343,17 +267,17 @@ class ContextCompressor:
         room = windowing.room(self.window_size, len(prefix), self.overlap)
         tokens = tokenizer(text)
         windows = windowing.plan(text, tokens, room, self.overlap)
-        return _Job(text, query, instruction, tokens, prefix, tag_ids, windows)
+        return Job(text, query, instruction, tokens, prefix, tag_ids, windows)
 
     def _threshold(self, instruction: Instruction, threshold: float | None) -> float | None:
         """The user's threshold, else the calibrated one of the checkpoint, else None (the label head's argmax)."""
         return threshold if threshold is not None else self.checkpoint.thresholds.get(instruction.unit)
 
-    def _stream(self, job: _Job, limit: float | None, progress: Progress) -> Iterator[Span]:
+    def _stream(self, job: Job, limit: float | None, progress: Progress) -> Iterator[Span]:
         unit, tags = job.instruction.unit, job.instruction.tags
         units = segment(job.text, unit)
         first = token = 0  # the first unit, and its first token, that are not settled yet
-        with _reporter(progress, len(job.windows)) as report:
+        with reporter(progress, len(job.windows)) as report:
             for final, merger in job.merge(self.engine.run(job.engine_windows()), report):
                 end = final == len(job.tokens)
                 until = len(units) if end else int(np.searchsorted(units[:, 1], job.tokens.starts[final], side="right"))
@@ -401,37 +325,7 @@ def shared(
     return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
 
 
-def _fitting(job: _Job, scores: TokenScores, part: Candidates, budget: int, limit: float | None) -> Candidates:
-    """The candidates, those that no budget of this size can hold cut into clauses, and if need be into words: the best
-    sentence may be the longest, and a part of it is worth more than the whole of another."""
-    for smaller in ("clause", "word"):
-        long = part.tokens > budget
-        if not long.any():
-            break
-        units = np.stack([part.starts, part.ends], 1)
-        units = np.concatenate([units[~long], subdivide(job.text, units[long], smaller)])
-        part = decode.candidates(units[np.argsort(units[:, 0])], scores, "sentence", limit)
-    return part
-
-
 def _checked_list(name: str, values: Any) -> Sequence[Any]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
         raise InputError(f"{name} must be a list, not {type(values).__name__}; for a single text use compress()")
     return values
-
-
-@contextmanager
-def _reporter(progress: Progress, total: int) -> Iterator[Callable[[], None]]:
-    """Calls the user's function, or moves a bar, each time a window is done."""
-    if callable(progress):
-        done = iter(range(1, total + 1))
-        yield lambda: progress(next(done), total)
-    elif progress:
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-
-        with Bar(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("compressing", total=total)
-            yield lambda: bar.advance(task)
-    else:
-        yield lambda: None

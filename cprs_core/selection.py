@@ -1,0 +1,69 @@
+"""Which candidates of some texts are kept: the model's decision, or the best that fit into one budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import spans as decode
+from .result import join
+from .segments import subdivide
+from .spans import Candidates, TokenScores
+
+Ranges = list[tuple[int, int, float, int]]
+"""(start, end, score, tag) of the kept spans of a text."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A text with the scores of its tokens, and the candidates that they make. ``limit`` is the score from which the
+    model keeps one."""
+
+    text: str
+    scores: TokenScores
+    candidates: Candidates
+    limit: float | None
+
+
+def select(parts: Sequence[Scored], budget: int | None, floor: float | None, count: Callable[[str], int]) -> list[Ranges]:
+    """The spans to keep of each text.
+
+    Args:
+        budget: the most tokens to keep of all texts together; None = what the model keeps.
+        floor: under a budget, the least score of what is kept.
+        count: the number of tokens of a text.
+    """
+    if budget is None:
+        return [decode.spans(part.candidates, part.candidates.kept) for part in parts]
+    fitting = [_fitting(part, budget) for part in parts]
+    masks = decode.choose(fitting, budget) if fitting else []
+    if floor is not None:
+        masks = [mask & (part.scores >= floor) for mask, part in zip(masks, fitting, strict=True)]
+    while True:
+        picked = [decode.spans(part, mask) for part, mask in zip(fitting, masks, strict=True)]
+        kept = sum(count(kept_text(part.text, ranges)) for part, ranges in zip(parts, picked, strict=True))
+        if kept <= budget:
+            return picked
+        # Cut out of its place, a piece can take a token or two more than inside the text.
+        masks = decode.drop_weakest(fitting, masks, kept - budget)
+
+
+def kept_text(text: str, ranges: Ranges) -> str:
+    """The text that the spans make."""
+    return join(text, [(start, end) for start, end, _, _ in ranges])
+
+
+def _fitting(part: Scored, budget: int) -> Candidates:
+    """The candidates, those that no budget of this size can hold cut into clauses, and if need be into words: the best
+    sentence may be the longest, and a part of it is worth more than the whole of another."""
+    found = part.candidates
+    for smaller in ("clause", "word"):
+        long = found.tokens > budget
+        if not long.any():
+            break
+        units = np.stack([found.starts, found.ends], 1)
+        units = np.concatenate([units[~long], subdivide(part.text, units[long], smaller)])
+        found = decode.candidates(units[np.argsort(units[:, 0])], part.scores, "sentence", part.limit)
+    return found
