@@ -130,7 +130,7 @@ def train(
     "answer" marks exact words. No spans: the context does not answer. For several devices, use accelerate launch.
     """
     try:
-        from .training.trainer import TrainConfig
+        from .training.config import TrainConfig
         from .training.trainer import train as run
 
         text = _read(str(recipe)) if recipe else "{}"

@@ -14,9 +14,10 @@ import torch
 
 from cprs_core import ContextCompressor
 from cprs_core.errors import DataError, InputError, ModelLoadError
+from cprs_core.training.config import TrainConfig
 from cprs_core.training.examples import Mixture
 from cprs_core.training.losses import LossWeights
-from cprs_core.training.trainer import TrainConfig, train
+from cprs_core.training.trainer import train
 
 MIXTURE = Mixture(lengths={192: 1.0}, tokens_per_batch=1536, synthetic=0.0, same_document=0.0, own_source=1.0)
 

@@ -1,0 +1,90 @@
+"""The two ends of a run: the base model that it starts from, and the checkpoint that it leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from .. import quantization
+from ..errors import InputError, ModelLoadError
+from ..loading import quiet
+from ..model import TokenCritic, critic_class
+from ..tokens import TextTokenizer
+from .config import TrainConfig
+
+
+def load_base(config: TrainConfig) -> TokenCritic:
+    """The base model in float32 as a critic with a new label head (or its own, if it is one).
+
+    Raises:
+        ModelLoadError: missing, or of a kind that cannot be a critic.
+        InputError: a border that it does not have.
+    """
+    source = _source(config.base)
+    try:
+        base = AutoConfig.from_pretrained(**source)
+        layers = base.num_hidden_layers
+        upper = config.bidirectional
+        if upper is None:
+            upper = layers - getattr(base, "first_bidirectional_layer", round(layers * 0.6))
+        if not 0 <= upper <= layers:
+            raise InputError(f"bidirectional must be 0 to {layers}, the number of layers of {config.base}; got {upper}")
+        base.first_bidirectional_layer = layers - upper
+        if getattr(base, "cprs_quantization", None):
+            raise ModelLoadError(f"{config.base} is a 4-bit checkpoint; train from full weights")
+        if "gguf_file" in source:
+            # transformers reads a GGUF file into plain weights, but marks the model as one that cannot be saved
+            weights = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).state_dict()
+            source = {"pretrained_model_name_or_path": None, "state_dict": weights}
+            if hasattr(base, "quantization_config"):
+                del base.quantization_config
+        with quiet():
+            model: TokenCritic = critic_class(type(base)).from_pretrained(
+                **source, config=base, dtype=torch.float32, attn_implementation="sdpa"
+            )
+        return model
+    except (OSError, ValueError) as error:
+        if isinstance(error, (InputError, ModelLoadError)):
+            raise
+        raise ModelLoadError(f"cannot load the base model {config.base!r}: {error}") from error
+
+
+def load_tokenizer(base: str) -> tuple[Any, TextTokenizer]:
+    """The base model's tokenizer, as transformers has it and as we use it."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(**_source(base))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"cannot load the tokenizer of {base!r}: {error}") from error
+    return tokenizer, TextTokenizer(tokenizer)
+
+
+def _source(base: str) -> dict[str, Any]:
+    """Arguments for ``from_pretrained``: a hub id, a folder, or one GGUF file in a folder."""
+    path = Path(base)
+    if path.suffix == ".gguf":
+        return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name, "trust_remote_code": False}
+    return {"pretrained_model_name_or_path": base, "trust_remote_code": False}
+
+
+def save(model: TokenCritic, tokenizer: Any, out: Path, config: TrainConfig) -> None:
+    """Writes a checkpoint that :func:`cprs_core.loading.load` reads: 4-bit if trained so, else bfloat16."""
+    from safetensors.torch import save_file
+
+    if config.quantize:
+        quantization.finish_training(model)
+    model.config.window_size = config.window_size
+    model.config.architectures = [type(model).__name__]
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    if config.quantize:
+        model.config.cprs_quantization = {"bits": 4, "group": quantization.GROUP}
+        state = quantization.pack_state(state, quantization.quantizable(model))
+    else:
+        state = {name: t.to(torch.bfloat16 if t.ndim > 1 else torch.float32).contiguous() for name, t in state.items()}
+    save_file(state, out / "model.safetensors", metadata={"format": "pt"})
+    model.config.save_pretrained(out)
+    tokenizer.save_pretrained(out)
