@@ -95,20 +95,21 @@ class Compression:
         return "\n".join(["--- source", "+++ compressed", f"@@ -1,{old} +{min(new, 1)},{new} @@", *lines, ""])
 
     def to_html(self) -> str:
-        """The source with its kept spans shaded by score, as an HTML fragment; all text is escaped."""
+        """The source as an HTML fragment: kept spans shaded by score, the rest pale, long stretches of it folded away
+        (click to unfold). All text is escaped; there are no scripts."""
         parts, last = [], 0
         for span in self.spans:
-            parts.append(html.escape(self.source[last : span.start]))
+            parts.append(_left_out(self.source, last, span.start))
             title = html.escape(f"{span.tag} {span.score:.2f}", quote=True)
             shade = f"background:rgba(255,200,0,{0.25 + 0.6 * span.score:.2f});color:inherit"
             parts.append(f'<mark title="{title}" style="{shade}">{html.escape(span.text)}</mark>')
             last = span.end
-        parts.append(html.escape(self.source[last:]))
+        parts.append(_left_out(self.source, last, len(self.source)))
         head = (
             f"<b>{html.escape(self.query)}</b> &middot; kept {self.kept_tokens:,} of {self.input_tokens:,} tokens "
             f"({self.ratio:.1%}) in {len(self.spans)} spans"
         )
-        body = f'<div style="white-space:pre-wrap;max-height:32em;overflow:auto;opacity:.9">{"".join(parts)}</div>'
+        body = f'<div style="white-space:pre-wrap;max-height:60em;overflow:auto">{"".join(parts)}</div>'
         return f'<div class="cprs" style="font-family:sans-serif;line-height:1.5"><p>{head}</p>{body}</div>'
 
     def _repr_html_(self) -> str:
@@ -143,3 +144,19 @@ def join(source: str, ranges: Sequence[tuple[int, int]]) -> str:
         parts.append(source[start:end])
         last = end
     return "".join(parts)
+
+
+_SHOWN = 200  # characters of left-out text that stay in sight on either side of a kept span
+
+
+def _left_out(source: str, start: int, end: int) -> str:
+    """``source[start:end]`` as pale HTML, its middle folded away if it is long."""
+    fold_from = start + (_SHOWN if start else 0)
+    fold_to = end - (_SHOWN if end < len(source) else 0)
+    if fold_to - fold_from < 2 * _SHOWN:
+        pieces = html.escape(source[start:end])
+    else:
+        summary = f"<summary>&hellip; {fold_to - fold_from:,} characters &hellip;</summary>"
+        folded = f'<details style="display:inline">{summary}{html.escape(source[fold_from:fold_to])}</details>'
+        pieces = html.escape(source[start:fold_from]) + folded + html.escape(source[fold_to:end])
+    return f'<span style="opacity:.55">{pieces}</span>' if pieces else ""

@@ -129,16 +129,26 @@ def test_html_shows_the_text_and_nothing_of_it_is_markup(odd_text, data):
     result = compression(text + EVIL, ranges, tag=EVIL, query=EVIL)
     parser = _Text()
     parser.feed(html_page([result], [EVIL]))
-    assert {tag for tag, _ in parser.tags} <= {*"html head meta title style body main h2 div p b mark".split()}
+    assert {tag for tag, _ in parser.tags} <= {
+        *"html head meta title style body main h2 div p b mark span details summary".split()
+    }
     marks = [attributes for tag, attributes in parser.tags if tag == "mark"]
     assert len(marks) == len(ranges)
     assert all(set(attributes) == {"title", "style"} and attributes["title"] == f"{EVIL} 0.50" for attributes in marks)
     shown = "".join(parser.text)
-    if not set(text) & set("\r\x00"):  # parsers of HTML replace these
+    if not set(text) & set("\r\x00") and "<details" not in result.to_html():  # parsers of HTML replace these
         assert text + EVIL in shown
-    assert (
-        html.escape(text + EVIL) == "".join(re.sub(r"</?mark[^>]*>", "", result.to_html()).split('opacity:.9">')[1:])[:-12]
-    )
+    body = result.to_html().split('overflow:auto">')[1].removesuffix("</div></div>")
+    assert html.escape(text + EVIL) == re.sub(r"</?(?:mark|span|details)[^>]*>|<summary>.*?</summary>", "", body)
+
+
+def test_long_stretches_of_html_fold_away_but_stay_there():
+    text = "Word number. " * 400
+    result = compression(text, [(2600, 2612)])
+    page = result.to_html()
+    assert page.count("<details") == 2 and "2,400 characters" in page
+    assert html.escape(text) in re.sub(r"</?(?:mark|span|details)[^>]*>|<summary>.*?</summary>", "", page)
+    assert compression(text, []).to_html().count("<details") == 1
 
 
 def test_html_and_repr_of_a_notebook():
