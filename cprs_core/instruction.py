@@ -19,7 +19,8 @@ DEFAULT_TAG = "fact"
 UNITS: tuple[Unit, ...] = ("word", "sentence", "line", "paragraph")
 
 _RULE = "## tagging rule:"
-# "tag the needles with 'needle'", and its Chinese form with any kind of quotes
+# "tag the needles with 'needle'", and the same in Chinese, in a line that speaks of tags: other quoted words are no tags
+_TAGGING = re.compile(r"\b[Tt]ag|标")
 _NAMED = re.compile(r"(?:\bwith|\bas|用|为)\s*['\"‘“「`]([^'\"’”」`\n]{1,40})['\"’”」`]")
 
 
@@ -74,12 +75,13 @@ class Instruction:
 
     @classmethod
     def from_text(cls, text: str, *, unit: Unit = "sentence") -> Instruction:
-        """Plain words. Tags are those that the text names (``... with 'needle'``); if none, a tagging rule is added.
+        """Plain words. Tags are those that the text names (``tag ... with 'needle'``); if none, a tagging rule is added.
 
         >>> Instruction.from_text("Keep what is said about money.").tags
         ('fact',)
         """
-        tags = tuple(dict.fromkeys(_NAMED.findall(text))) if isinstance(text, str) else ()
+        lines = text.splitlines() if isinstance(text, str) else []
+        tags = tuple(dict.fromkeys(tag for line in lines if _TAGGING.search(line) for tag in _NAMED.findall(line)))
         if tags:
             return cls(text, tags, unit)
         if not isinstance(text, str) or not text.strip():

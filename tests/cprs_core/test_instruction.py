@@ -113,3 +113,17 @@ def test_a_bad_instruction_is_an_error(fields):
 def test_from_text_refuses_nothing(text):
     with pytest.raises(InstructionError, match="instruction is empty"):
         Instruction.from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("Keep sentences that begin with 'However'.", ("fact",)),
+        ("Find needles.\n## tagging rule:\n- tag the needles with 'needle'", ("needle",)),
+        ("Two kinds.\n- Tag names as \"name\"\n- tag dates with 'date'", ("name", "date")),
+        ("请抽取句子。\n- 用“事实”标注支持句", ("事实",)),
+        ("请抽取句子。\n- 把支持句标注为“事实”", ("事实",)),
+    ],
+)
+def test_only_words_that_are_called_tags_are_tags(text: str, tags: tuple[str, ...]) -> None:
+    assert Instruction.from_text(text).tags == tags
