@@ -181,16 +181,15 @@ def _render(results: list[Compression], files: list[str], format: Format) -> str
 
 def _report(results: list[Compression], files: list[str]) -> dict[str, object]:
     read, kept = (sum(getattr(result, name) for result in results) for name in ("input_tokens", "kept_tokens"))
-    first = results[0].to_dict()
+    rows = [result.to_dict() for result in results]
     return {
-        **{name: first[name] for name in ("model", "query", "instruction")},
+        **{name: rows[0][name] for name in ("model", "query", "instruction")},
         "input_tokens": read,
         "kept_tokens": kept,
         "ratio": kept / read if read else 0.0,
-        "seconds": first["seconds"],
+        "seconds": rows[0]["seconds"],
         "documents": [
-            {"path": name, **{key: result.to_dict()[key] for key in ("text", "spans")}}
-            for name, result in zip(files, results, strict=True)
+            {"path": name, "text": row["text"], "spans": row["spans"]} for name, row in zip(files, rows, strict=True)
         ],
     }
 
