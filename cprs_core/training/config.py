@@ -21,6 +21,7 @@ class TrainConfig:
         mixture: what windows hold. loss: what is minimised.
         quantize: train with 4-bit weights in the loop and save them so.
         teacher: a critic with the same tokenizer whose outputs are soft targets too.
+        sentence_teacher: an embedding model (folder or hub id) that orders the sentences that do not matter.
     """
 
     base: str = ""
@@ -37,6 +38,7 @@ class TrainConfig:
     compile: bool = False
     gradient_checkpointing: bool = False
     teacher: str | None = None
+    sentence_teacher: str | None = None
     window_size: int = 2048
     workers: int = 0
     log_every: int = 20

@@ -10,47 +10,66 @@ from __future__ import annotations
 import copy
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InstructionError
+from ..instruction import Instruction
 from ..segments import segment
-from ..spans import B, E, I, O
 from ..tokens import TextTokenizer
-from . import tasks
+from . import plain, tasks
+from .augment import restyle, rewrap, swap_answer
+from .embedding import SentenceTokenizer
+from .labels import OUTSIDE, judge, label, tags
 from .losses import IGNORE
-from .phrases import choose_kind, phrase
+from .phrases import choose_kind, in_two_tags, phrase, several_kinds, without
 from .splits import GENERIC, Record
 
-_TASK_KINDS = {"needles": "needles", "pass_key": "needles", "key_values": "needles", "chains": "chains"}
 _SEPARATORS = ("\n\n", "\n\n", "\n\n", "\n")
+_LONGEST_PARAGRAPH = 3000  # characters; more than this is no paragraph that anyone would keep whole
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What windows are made of.
+    """What windows are made of; all but lengths, tokens_per_batch and weights are shares from 0 to 1.
 
     Attributes:
         lengths: window lengths in tokens, and how often each is drawn.
-        synthetic: share of made-up tasks. without_answer: share of windows whose evidence is left out.
-        own_source, same_document: shares of distractors from the record's source, and from its own document.
         weights: how often a source is drawn, on top of the square root of its size.
+        synthetic: made-up tasks. by_form, by_keywords: tasks that plain text gives (:mod:`.plain`).
+        without_answer: windows whose evidence is left out.
         distractors: whether records are buried among other texts at all.
+        own_source, same_document: distractors from the record's source, and from its own document.
+        hard: distractors that are the one of several with most words of the query.
+        restyle, swap_answers, rewrap: records in other words and shapes (:mod:`.augment`).
+        answers, paragraphs: records that ask for exact words, or for whole paragraphs, where they can.
+        two_tags: records with two tags at once. exceptions: queries that also say what to leave out.
     """
 
-    lengths: dict[int, float] = field(default_factory=lambda: {512: 0.1, 1024: 0.25, 2048: 0.65})
+    lengths: dict[int, float] = field(default_factory=lambda: {256: 0.05, 512: 0.12, 1024: 0.25, 2048: 0.5, 4096: 0.08})
     tokens_per_batch: int = 32768
+    weights: dict[str, float] = field(default_factory=dict)
     synthetic: float = 0.15
+    by_form: float = 0.04
+    by_keywords: float = 0.03
     without_answer: float = 0.12
+    distractors: bool = True
     own_source: float = 0.8
     same_document: float = 0.3
-    weights: dict[str, float] = field(default_factory=dict)
-    distractors: bool = True
+    hard: float = 0.3
+    restyle: float = 0.2
+    swap_answers: float = 0.08
+    rewrap: float = 0.05
+    answers: float = 0.2
+    paragraphs: float = 0.08
+    two_tags: float = 0.05
+    exceptions: float = 0.03
 
 
 class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
@@ -58,22 +77,33 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     Args:
         records: what to train on. texts: long plain texts to bury things in; may be empty.
+        sentences: tokenises queries and sentences for a sentence teacher, if there is one.
     """
 
     def __init__(
-        self, records: Sequence[Record], texts: Sequence[str], tokenizer: TextTokenizer, mixture: Mixture, seed: int
+        self,
+        records: Sequence[Record],
+        texts: Sequence[str],
+        tokenizer: TextTokenizer,
+        mixture: Mixture,
+        seed: int,
+        sentences: SentenceTokenizer | None = None,
     ) -> None:
-        self.tokenizer, self.mixture, self.seed = tokenizer, mixture, seed
+        self.tokenizer, self.mixture, self.seed, self.sentences = tokenizer, mixture, seed, sentences
         self.texts = [text for text in texts if len(text) > 2000]
-        self.words = sorted({w for t in self.texts for w in re.findall(r"[A-Za-z]{4,9}", t[:300_000])}) or ["word"]
+        counts = Counter(w for t in self.texts for w in re.findall(r"[A-Za-z]{4,9}", t[:300_000]))
+        self.words = sorted(counts) or ["word"]
+        self.frequent = frozenset(word.lower() for word, _ in counts.most_common(1000))
         self.by_source: dict[str, list[Record]] = defaultdict(list)
         self.by_doc: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self.by_query: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        self.by_context: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in records:
             self.by_source[record["source"]].append(record)
             self.by_doc[record["source"], record["doc"]].append(record)
             if record["source"] in GENERIC:
                 self.by_query[record["source"], record["query"]].append(record)
+                self.by_context[record["source"], record["context"]].append(record)
         self.sources = list(self.by_source)
         self.source_weights = [len(v) ** 0.5 * mixture.weights.get(s, 1.0) for s, v in self.by_source.items()]
 
@@ -88,47 +118,82 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         rng = random.Random(f"{self.seed}/{index}")
         length = rng.choices(list(self.mixture.lengths), list(self.mixture.lengths.values()))[0]
         count = max(1, self.mixture.tokens_per_batch // length)
-        return collate([self.example(rng, length) for _ in range(count)], length)
+        examples = [self.example(rng, length) for _ in range(count)]
+        batch = collate(examples, length)
+        if self.sentences:
+            batch |= self.sentences([example["texts"] for example in examples], batch["relevant"].shape[1])
+        return batch
 
     def example(self, rng: random.Random, length: int) -> dict[str, Any]:
         """One window of at most ``length`` tokens."""
         characters = int(length * 4.5)  # English text has about 4.3 characters a token; the rest is cropped
-        if self.texts and rng.random() < self.mixture.synthetic:
-            name, task = tasks.one_of_all(rng, self._filler(rng, rng.randint(characters // 4, characters)), self.words)
-            kind = _TASK_KINDS[name] if rng.random() < 0.8 else "sentences"
-            return self._window(rng, length, kind, task)
+        task = self._unlabelled(rng, characters) or self._labelled(rng, characters)
+        if rng.random() < self.mixture.rewrap:
+            task = replace(task, text=rewrap(rng, task.text))
+        return self._window(rng, length, task)
+
+    def _unlabelled(self, rng: random.Random, characters: int) -> tasks.Task | None:
+        """A task that needs no record; None if it is a record's turn, or the text at hand gives no such task."""
+        mixture, turn = self.mixture, rng.random()
+        if turn < mixture.synthetic and self.texts:
+            task = tasks.one_of_all(rng, self._filler(rng, rng.randint(characters // 4, characters)), self.words)
+            return task if rng.random() < 0.8 else replace(task, kind="sentences")
+        if turn < mixture.synthetic + mixture.by_form:
+            return plain.by_form(rng, self._any_text(rng, characters))
+        if turn < mixture.synthetic + mixture.by_form + mixture.by_keywords:
+            return plain.by_keywords(rng, self._any_text(rng, characters), self.frequent)
+        return None
+
+    def _labelled(self, rng: random.Random, characters: int) -> tasks.Task:
+        mixture = self.mixture
         source = rng.choices(self.sources, self.source_weights)[0]
         record = rng.choice(self.by_source[source])
-        kind = choose_kind(rng, record)
+        kind = choose_kind(rng, record, mixture.answers, mixture.paragraphs)
         if source in GENERIC:
-            task = self._repeat(rng, record, kind, characters)
-        elif self.mixture.distractors:
-            task = self._bury(rng, record, kind, characters)
-        else:
-            task = _task(record, kind)
-        return self._window(rng, length, kind, task)
+            return self._repeat(rng, record, kind, characters)
+        if rng.random() < mixture.restyle:
+            record = {**record, "query": restyle(rng, record["query"])}
+        if rng.random() < mixture.swap_answers:
+            record = swap_answer(rng, record, self.by_source[source])
+        task = _task(record, kind)
+        if kind == "sentences" and rng.random() < mixture.two_tags:
+            task = in_two_tags(rng, task, record)
+        return self._bury(rng, record, task, characters) if mixture.distractors else task
 
-    def _bury(self, rng: random.Random, record: Record, kind: str, characters: int) -> tasks.Task:
-        """The record's context, whole or around its spans, shuffled among other texts; or, at times, those alone."""
+    def _bury(self, rng: random.Random, record: Record, task: tasks.Task, characters: int) -> tasks.Task:
+        """The task's text, whole or around its spans, shuffled among other texts; or, at times, those alone."""
         absent = rng.random() < self.mixture.without_answer
-        own = tasks.Task(record["query"]) if absent else _around(rng, _task(record, kind), characters)
-        pieces, used = [own] if own.text else [], len(own.text)
+        pieces = [] if absent else [_around(rng, task, characters)]
+        if rng.random() < self.mixture.exceptions:
+            other = rng.choice(self.by_source[record["source"]])
+            if other["doc"] != record["doc"] and other["query"] != record["query"]:
+                task = replace(task, query=without(rng, task.query, other["query"]))
+                pieces.append(replace(_around(rng, _task(other, "sentences"), characters // 2), spans=[]))
+        used = sum(len(piece.text) for piece in pieces)
         answers = [answer.lower() for answer in record["answers"] if len(answer) > 2]
+        asked = {word for word in re.findall(r"\w{4,}", record["query"].lower()) if word not in self.frequent}
         for _ in range(60):
             if used >= characters:
                 break
-            text = self._distractor(rng, record)
-            if text is None or any(answer in text.lower() for answer in answers):
-                continue
-            pieces.append(tasks.Task(record["query"], text))
-            used += len(text)
+            choices = [self._distractor(rng, record) for _ in range(4 if rng.random() < self.mixture.hard else 1)]
+            texts = [text for text in choices if text and not any(answer in text.lower() for answer in answers)]
+            if texts:
+                text = max(texts, key=lambda text: _overlap(text, asked)) if len(texts) > 1 else texts[0]
+                pieces.append(tasks.Task(task.query, text))
+                used += len(text)
         rng.shuffle(pieces)
-        return _joined(rng, record["query"], pieces)
+        return _joined(rng, task, pieces)
 
     def _repeat(self, rng: random.Random, record: Record, kind: str, characters: int) -> tasks.Task:
         """Contexts that were asked the same, each with its own spans: other texts could hold matches unlabelled."""
+        if kind == "entities" and rng.random() < self.mixture.two_tags:
+            same_context = self.by_context[record["source"], record["context"]]
+            several = several_kinds(rng, same_context)
+            if several and self._can_tell(several.instruction):
+                return _around(rng, several, characters)
         same = self.by_query[record["source"], record["query"]]
-        pieces, used = [_around(rng, _task(record, kind), characters)], len(record["context"])
+        task = _task(record, kind)
+        pieces, used = [_around(rng, task, characters)], len(record["context"])
         for other in rng.sample(same, min(len(same), 40)):
             if used >= characters:
                 break
@@ -136,7 +201,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
                 pieces.append(_task(other, kind))
                 used += len(other["context"])
         rng.shuffle(pieces)
-        return _joined(rng, record["query"], pieces)
+        return _joined(rng, task, pieces)
 
     def _distractor(self, rng: random.Random, record: Record) -> str | None:
         if self.texts and rng.random() > self.mixture.own_source:
@@ -145,79 +210,68 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
         other = rng.choice(pool if len(pool) > 3 else self.by_source[record["source"]])
         if other["context"] == record["context"] or (other["query"] == record["query"] and other["spans"]):
             return None
-        text, size = other["context"], rng.randint(300, 3000)
-        if len(text) <= size:
-            return text
-        start = rng.randint(0, len(text) - size)
-        return _trim(text, start, start + size)
+        return _cut(rng, other["context"], rng.randint(300, 3000))
+
+    def _any_text(self, rng: random.Random, characters: int) -> str:
+        """Plain text of about so many characters, from a long text or from contexts of one source."""
+        if self.texts and rng.random() < 0.3:
+            return self._filler(rng, characters)
+        records, text = self.by_source[rng.choice(self.sources)], ""
+        while len(text) < characters:
+            text += _cut(rng, rng.choice(records)["context"], 3000) + "\n\n"
+        return text[:characters]
+
+    def _can_tell(self, instruction: Instruction | None) -> bool:
+        """Whether the tags of an instruction differ for this tokenizer, which sees the first token of each."""
+        try:
+            return instruction is None or len(self.tokenizer.tag_ids(instruction.tags)) > 0
+        except InstructionError:
+            return False
 
     def _filler(self, rng: random.Random, size: int) -> str:
-        text = rng.choice(self.texts)
-        start = rng.randint(0, max(0, len(text) - size))
-        return _trim(text, start, start + size)
+        return _cut(rng, rng.choice(self.texts), size)
 
-    def _window(self, rng: random.Random, length: int, kind: str, task: tasks.Task) -> dict[str, Any]:
+    def _window(self, rng: random.Random, length: int, task: tasks.Task) -> dict[str, Any]:
         """Tokenises, crops to the window's length around something that matters, labels."""
-        instruction = phrase(rng, kind, task.query)
+        instruction = task.instruction or phrase(rng, task.kind, task.query)
         prefix = self.tokenizer.prefix(instruction.render(task.query))[: length // 2]
         tokens = self.tokenizer(task.text)
-        labels = label(tokens.starts, tokens.ends, task.spans)
-        sentences, relevant = _sentences(task, tokens.starts, tokens.ends)
-        if kind in ("answer", "entities", "chains"):
-            relevant[:] = -1  # a sentence is not what they ask for
         room = length - len(prefix)
-        start = 0
+        first = 0
         if len(tokens) > room:
-            hits = np.flatnonzero(labels != O)
+            hits = np.flatnonzero(tags(tokens.starts, tokens.ends, task.spans) != OUTSIDE)
             focus = int(rng.choice(hits)) if len(hits) and rng.random() < 0.95 else rng.randrange(len(tokens))
-            start = min(max(0, focus - rng.randrange(room)), len(tokens) - room)
-        part = slice(start, start + room)
-        sentences, relevant = _renumber(sentences[part], relevant)
+            first = min(max(0, focus - rng.randrange(room)), len(tokens) - room)
+        starts, ends = tokens.starts[first : first + room], tokens.ends[first : first + room]
+        spans = task.spans + _unresolved(task, int(starts[0]) if len(starts) else 0)
+        ranges = [(start, end) for start, end, _ in spans]
+        sentences, relevant, texts = judge(task.text, ranges, starts, ends)
+        if instruction.unit == "word":
+            relevant[:] = -1  # a sentence is not what is asked for
         return {
-            "input_ids": np.concatenate([prefix, tokens.ids[part]]),
-            "labels": np.concatenate([np.full(len(prefix), IGNORE), labels[part]]),
+            "input_ids": np.concatenate([prefix, tokens.ids[first : first + room]]),
+            "labels": np.concatenate([np.full(len(prefix), IGNORE), label(starts, ends, ranges)]),
+            "tags": np.concatenate([np.full(len(prefix), IGNORE), tags(starts, ends, spans)]),
             "sentences": np.concatenate([np.zeros(len(prefix), np.int64), sentences]),
             "relevant": relevant,
             "tag_ids": self.tokenizer.tag_ids(instruction.tags),
+            "texts": [task.query, *texts],
         }
-
-
-def label(starts: np.ndarray, ends: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
-    """B/I/O/E ids [n] of tokens for character spans. A span of one token is a lone B; overlapping spans are one."""
-    labels = np.full(len(starts), O, dtype=np.int64)
-    for start, end in merge_spans(spans):
-        first = int(np.searchsorted(ends, start, side="right"))
-        last = int(np.searchsorted(starts, end, side="left"))
-        if last > first:
-            labels[first:last] = I
-            labels[last - 1] = E
-            labels[first] = B
-    return labels
-
-
-def merge_spans(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sorted, overlapping ones joined."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
 
 
 def collate(examples: Sequence[dict[str, Any]], length: int) -> dict[str, Tensor]:
     """Pads to ``length``. Windows are nearly always full; a short one goes without a mask, its padding unlabelled at the
     end, because one mask would take the whole batch off the fast attention kernels."""
-    tags = max(len(example["tag_ids"]) for example in examples)
+    columns = max(len(example["tag_ids"]) for example in examples)
     sentences = max(len(example["relevant"]) for example in examples)
     sentences = -(-sentences // 128) * 128  # few shapes, few compilations
     batch = {
         "input_ids": np.zeros((len(examples), length), np.int64),
         "labels": np.full((len(examples), length), IGNORE),
+        "tags": np.full((len(examples), length), IGNORE),
         "sentences": np.zeros((len(examples), length), np.int64),
         "relevant": np.full((len(examples), sentences), -1),
-        "tag_ids": np.full((len(examples), tags), -1),
+        "tag_ids": np.full((len(examples), columns), -1),
     }
     for row, example in enumerate(examples):
         for name, array in batch.items():
@@ -226,16 +280,23 @@ def collate(examples: Sequence[dict[str, Any]], length: int) -> dict[str, Tensor
                 array[row, -1] = example[name][-1]
             else:
                 array[row, : len(example[name])] = example[name]
-    batch["tags"] = np.where(batch["labels"] == IGNORE, IGNORE, np.where(batch["labels"] == O, tags - 1, 0))
+    batch["tags"][batch["tags"] == OUTSIDE] = columns - 1
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
 def _task(record: Record, kind: str) -> tasks.Task:
-    wanted = {"answer": "answer", "entities": "answer"}.get(kind, "evidence")
-    spans = [(start, end) for start, end, tag in record["spans"] if tag == wanted]
-    if kind == "paragraphs" and spans:
-        spans = [(0, len(record["context"]))]
-    return tasks.Task(record["query"], record["context"], spans)
+    """What a record says about one kind of span."""
+    text = record["context"]
+    wanted = "answer" if kind in ("answer", "entities") else "evidence"
+    spans = [(start, end, 0) for start, end, tag in record["spans"] if tag == wanted]
+    if kind == "paragraphs":
+        units = segment(text, "paragraph").tolist()
+        whole = [(s, e, 0) for s, e in units if any(start < e and end > s for start, end, _ in spans)]
+        if any(end - start > _LONGEST_PARAGRAPH for start, end, _ in whole):
+            kind = "sentences"
+        else:
+            spans = whole
+    return tasks.Task(record["query"], text, spans, kind)
 
 
 def _around(rng: random.Random, task: tasks.Task, characters: int) -> tasks.Task:
@@ -246,47 +307,39 @@ def _around(rng: random.Random, task: tasks.Task, characters: int) -> tasks.Task
     start = min(max(0, focus - rng.randrange(characters)), len(task.text) - characters)
     start = task.text.rfind(" ", 0, start + 1) + 1
     end = start + characters
-    spans = [(max(s, start) - start, min(e, end) - start) for s, e in task.spans if s < end and e > start]
-    return tasks.Task(task.query, task.text[start:end], spans)
+    spans = [(max(s, start) - start, min(e, end) - start, tag) for s, e, tag in task.spans if s < end and e > start]
+    return replace(task, text=task.text[start:end], spans=spans)
 
 
-def _joined(rng: random.Random, query: str, pieces: Sequence[tasks.Task]) -> tasks.Task:
-    whole, separator = tasks.Task(query), rng.choice(_SEPARATORS)
+def _joined(rng: random.Random, task: tasks.Task, pieces: Sequence[tasks.Task]) -> tasks.Task:
+    """The pieces one after the other, as one task like ``task``."""
+    text, spans, separator = "", [], rng.choice(_SEPARATORS)
     for piece in pieces:
-        start = len(whole.text)
-        whole.text += piece.text + separator
-        whole.spans += [(s + start, e + start) for s, e in piece.spans]
-    return whole
+        spans += [(start + len(text), end + len(text), tag) for start, end, tag in piece.spans]
+        text += piece.text + separator
+    return replace(task, text=text, spans=spans)
 
 
-def _trim(text: str, start: int, end: int) -> str:
-    """``text[start:end]`` from a word's start on; cut words teach nothing."""
-    piece = text[start:end]
+def _cut(rng: random.Random, text: str, size: int) -> str:
+    """A random piece of at most ``size`` characters, from a word's start on: cut words teach nothing."""
+    if len(text) <= size:
+        return text
+    start = rng.randint(0, len(text) - size)
+    piece = text[start : start + size]
     return piece if start == 0 else piece[piece.find(" ") + 1 :]
 
 
-def _sentences(task: tasks.Task, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each token the number of its sentence (from 1; 0 = none); for each sentence whether half of it is marked."""
-    units = segment(task.text, "sentence")
-    number = np.searchsorted(units[:, 0], ends, side="left")
-    number = np.where(starts < units[np.maximum(number - 1, 0), 1] if len(units) else False, number, 0)
-    marked = np.zeros(len(task.text) + 1, dtype=np.int64)
-    for start, end in task.spans:
-        marked[start:end] = 1
-    covered = np.concatenate([[0], np.cumsum(marked)])
-    share = (covered[units[:, 1]] - covered[units[:, 0]]) / np.maximum(units[:, 1] - units[:, 0], 1)
-    # between a fifth and a half is neither a yes nor a no
-    relevant = np.select([share >= 0.5, share > 0.2], [1, -1], 0)
-    return number.astype(np.int64), np.concatenate([[-1], relevant]).astype(np.int64)
+def _unresolved(task: tasks.Task, start: int) -> list[tasks.Span]:
+    """Statements of rival chains that may be the wanted one's for all that a window from ``start`` on shows: it lacks the
+    first statement of both. Better keep both than lose the wanted one."""
+    if not task.rivals or not task.spans or task.spans[0][0] >= start:
+        return []
+    return [span for chain in task.rivals if chain[0][0] < start for span in chain]
 
 
-def _renumber(sentences: np.ndarray, relevant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the sentences of a cropped window from 1, and keeps the judgements of those alone."""
-    present = sentences[sentences > 0]
-    if not len(present):
-        return sentences, relevant[:1]
-    low, high = present.min(), present.max()
-    return np.where(sentences > 0, sentences - low + 1, 0), np.concatenate([relevant[:1], relevant[low : high + 1]])
+def _overlap(text: str, words: set[str]) -> int:
+    lowered = text.lower()
+    return sum(word in lowered for word in words)
 
 
 def steps(start: int, stop: int, rank: int, world: int) -> Iterator[int]:

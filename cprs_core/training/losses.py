@@ -27,7 +27,8 @@ class LossWeights:
     Attributes:
         label, tag: the paper's two losses; label_classes weighs B, I, O, E, and tag_positive the tags against "outside".
         sentence, ranking: the two sentence losses.
-        teacher: distillation, if there is a teacher.
+        similarity: distillation from a sentence teacher, if there is one, whose cosines count in units of temperature.
+        teacher: distillation from a critic, if there is one.
         focal: use the focal loss for the labels instead of cross-entropy.
     """
 
@@ -35,6 +36,8 @@ class LossWeights:
     tag: float = 1.0
     sentence: float = 0.5
     ranking: float = 0.3
+    similarity: float = 0.2
+    temperature: float = 0.1
     teacher: float = 1.0
     label_classes: tuple[float, float, float, float] = (2.0, 1.0, 1.0, 2.0)
     tag_positive: float = 2.0
@@ -67,7 +70,11 @@ def critic_loss(
 
 
 def objective(
-    output: CriticOutput, batch: dict[str, Tensor], weights: LossWeights, teacher: CriticOutput | None = None
+    output: CriticOutput,
+    batch: dict[str, Tensor],
+    weights: LossWeights,
+    teacher: CriticOutput | None = None,
+    similarity: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """All parts of the loss, weighted, by name; their sum is what is minimised.
 
@@ -75,6 +82,8 @@ def objective(
         batch: labels [B, L] (0..3 or IGNORE); tags [B, L] (column of tag_ids or IGNORE); tag_ids [B, T + 1];
             sentences [B, L] (0 = none, else the number of the token's sentence in its window);
             relevant [B, S + 1] (1 = this sentence matters, 0 = it does not, -1 = no such sentence or not to be judged).
+        teacher: what a critic says about the same windows.
+        similarity: [B, S + 1], what a sentence teacher says about their sentences.
     """
     if output.tag_logits is None:
         raise ValueError("the critic was called without tag_ids")
@@ -87,10 +96,14 @@ def objective(
         "label": weights.label * critic_loss(output.label_logits, batch["labels"], kind=kind, weights=weights.label_classes),
         "tag": weights.tag * critic_loss(tag_logits, batch["tags"], weights=tag_weights),
     }
-    if weights.sentence or weights.ranking:
+    if weights.sentence or weights.ranking or similarity is not None:
         logits = pooled_logits(keep_scores(output, batch["tag_ids"]), batch["sentences"], batch["relevant"].shape[1])
         parts["sentence"] = weights.sentence * _sentence_loss(logits, batch["relevant"])
         parts["ranking"] = weights.ranking * _ranking_loss(logits, batch["relevant"])
+        if similarity is not None:
+            parts["similarity"] = weights.similarity * _similarity_loss(
+                logits, similarity / weights.temperature, batch["relevant"]
+            )
     if teacher is not None and teacher.tag_logits is not None:
         counted = batch["labels"] != IGNORE
         parts["teacher"] = weights.teacher * (
@@ -128,6 +141,16 @@ def _ranking_loss(logits: Tensor, relevant: Tensor) -> Tensor:
     loss = torch.where(matters, F.softplus(torch.where(matters, others, 0.0) - logits), 0.0)
     windows = matters.any(1).sum().clamp(min=1)
     return (loss.sum(1) / matters.sum(1).clamp(min=1)).sum() / windows
+
+
+def _similarity_loss(logits: Tensor, expected: Tensor, relevant: Tensor) -> Tensor:
+    """Kullback-Leibler divergence between two orders of the sentences that do not matter, as softmaxes over each window's;
+    averaged over windows. It says nothing about how high they score, which is for the labels to say."""
+    others = relevant == 0
+    log_s, log_t = (x.masked_fill(~others, -1e9).log_softmax(1) for x in (logits, expected))
+    divergence = (log_t.exp() * (log_t - log_s) * others).sum(1)
+    windows = others.sum(1) > 1
+    return (divergence * windows).sum() / windows.sum().clamp(min=1)
 
 
 def _mask_unused(tag_logits: Tensor, tag_ids: Tensor) -> Tensor:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ..instruction import Instruction
 from .splits import GENERIC, Record
+from .tasks import Span, Task
 
 # Other ways to say what the ready-made instructions say; {} is the tag word. Half of the examples use the ready-made one.
 _PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -67,18 +70,30 @@ _PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _KIND = re.compile(r"(?:(?:all )?mentions of|every|all|the) (?:the )?([\w\s-]{3,60}?)[.?!]?$")
 
 
-def choose_kind(rng: random.Random, record: Record) -> str:
-    """The preset whose kind of span the record can teach; at random where several can."""
+_TWO_TAGS = (
+    "You are an expert for information extraction, your task is to extract the sentences that help to answer the user's "
+    "question, and the exact words of the answer in them.\n## tagging rule:\n- tag the sentences with '{}'\n"
+    "- tag the exact words with '{}'",
+    "Keep the evidence for the question and point out the answer.\n## tagging rule:\n- tag the evidence with '{}'\n"
+    "- tag the answer with '{}'",
+)
+_WITHOUT = (
+    "{} Leave out what only answers this: {}",
+    "{} (not: {})",
+    '{} Do not keep anything about the question "{}"',
+    "Keep everything about this: {} Except for this: {}",
+)
+
+
+def choose_kind(rng: random.Random, record: Record, answers: float = 0.2, paragraphs: float = 0.08) -> str:
+    """The preset whose kind of span the record can teach; where several can, the two shares decide."""
     tags = {tag for _, _, tag in record["spans"]} or {"evidence"}
     if record["source"] == "code_py_stdlib":
         return "code"
-    if "evidence" not in tags:
-        return "entities" if record["source"] in GENERIC else "answer"
-    if "answer" in tags and rng.random() < 0.2:
-        return "entities" if record["source"] in GENERIC else "answer"
-    if len(record["context"]) < 2000 and record["source"] not in GENERIC and rng.random() < 0.06:
-        return "paragraphs"
-    return "sentences"
+    exact = "entities" if record["source"] in GENERIC else "answer"
+    if "evidence" not in tags or ("answer" in tags and rng.random() < answers):
+        return exact
+    return "paragraphs" if record["source"] not in GENERIC and rng.random() < paragraphs else "sentences"
 
 
 def phrase(rng: random.Random, kind: str, query: str) -> Instruction:
@@ -90,3 +105,37 @@ def phrase(rng: random.Random, kind: str, query: str) -> Instruction:
     phrases, words = _PHRASES[kind]
     word = rng.choice(words)
     return Instruction(rng.choice(phrases).format(word), (word,), ready.unit)
+
+
+def in_two_tags(rng: random.Random, task: Task, record: Record) -> Task:
+    """The task with the sentences of evidence under one tag and the answer in them under another; as it is without one."""
+    answers: list[Span] = [(start, end, 1) for start, end, tag in record["spans"] if tag == "answer"]
+    inside = [a for a in answers if any(start <= a[0] and a[1] <= end for start, end, _ in task.spans)]
+    if not inside:
+        return task
+    words = rng.choice((("fact", "answer"), ("evidence", "answer"), ("support", "value")))
+    return replace(task, spans=task.spans + inside, instruction=Instruction(rng.choice(_TWO_TAGS).format(*words), words))
+
+
+def several_kinds(rng: random.Random, records: Sequence[Record]) -> Task | None:
+    """Two or three records of one context that ask for different kinds of things, as one task with a tag for each kind.
+    None if there are not two."""
+    by_kind = {match[1].split()[-1].lower(): record for record in records if (match := _KIND.search(record["query"]))}
+    kinds = rng.sample(sorted(by_kind), min(len(by_kind), rng.choice((2, 2, 3))))
+    if len(kinds) < 2:
+        return None
+    spans = [
+        (start, end, column)
+        for column, kind in enumerate(kinds)
+        for start, end, tag in by_kind[kind]["spans"]
+        if tag == "answer"
+    ]
+    rules = "\n".join(f"- tag the {kind} with '{kind}'" for kind in kinds)
+    prompt = f"You extract all mentions of what the user asks for.\n## tagging rule:\n{rules}"
+    query = " ".join(by_kind[kind]["query"] for kind in kinds)
+    return Task(query, records[0]["context"], spans, "entities", Instruction(prompt, tuple(kinds), "word"))
+
+
+def without(rng: random.Random, query: str, other: str) -> str:
+    """A query that also says what is not wanted."""
+    return rng.choice(_WITHOUT).format(query, other)

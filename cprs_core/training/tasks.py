@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..instruction import Instruction
+
 _NEEDLES = (
     "One of the special magic {noun}s for {key} is: {value}.",
     "The special magic {noun} for {key} is: {value}.",
@@ -45,18 +47,34 @@ _VALUE_NOUNS = {
 }
 
 
+Span = tuple[int, int, int]
+"""Start and end in characters, and which of the instruction's tags it has."""
+
+
 @dataclass
 class Task:
-    """A query over a text, and the character spans that it is about."""
+    """A query over a text, and what of the text it is about.
+
+    Attributes:
+        kind: the preset whose kind of span is asked for. instruction: how it is asked for; None = any phrase of the kind.
+        rivals: other chains of statements, which only their first one tells from the wanted chain.
+    """
 
     query: str
     text: str = ""
-    spans: list[tuple[int, int]] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+    kind: str = "sentences"
+    instruction: Instruction | None = None
+    rivals: list[list[Span]] = field(default_factory=list)
 
     def add(self, text: str, relevant: bool = False) -> None:
         if relevant:
-            self.spans.append((len(self.text), len(self.text) + len(text.rstrip())))
+            self.spans.append(self.place(text))
         self.text += text
+
+    def place(self, text: str) -> Span:
+        """Where the text will stand if it is added now."""
+        return len(self.text), len(self.text) + len(text.rstrip()), 0
 
 
 def needles(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
@@ -72,14 +90,14 @@ def needles(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
     if rng.random() < 0.1:  # the asked key is not there
         lines = [(key, line) for key, line in lines if key not in wanted]
     query = rng.choice(_QUESTIONS).format(noun=noun, key=_list(wanted))
-    return _scatter(rng, query, filler, [(line, key in wanted) for key, line in lines])
+    return _scatter(rng, query, filler, [(line, 0 if key in wanted else None) for key, line in lines])
 
 
 def pass_key(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
     """A remark that has nothing to do with the text around it."""
     form, query = rng.choice(_PASS_KEYS)
     kind = "word" if "word" in form else rng.choice(["number", "number", "uuid"])
-    return _scatter(rng, query, filler, [(form.format(value=_value(rng, kind, words)), True)])
+    return _scatter(rng, query, filler, [(form.format(value=_value(rng, kind, words)), 0)])
 
 
 def key_values(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
@@ -88,7 +106,8 @@ def key_values(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
     pairs = [(_value(rng, kind, words), _value(rng, kind, words)) for _ in range(rng.randint(5, max(6, len(filler) // 90)))]
     wanted, _ = rng.choice(pairs)
     form = rng.choice(['"{}": "{}",', "{}: {}", "| {} | {} |", "- {} = {}", '{{"key": "{}", "value": "{}"}}'])
-    task = Task(rng.choice(["What is the value of the key {}?", 'Extract the value for "{}".', "{}"]).format(wanted))
+    query = rng.choice(["What is the value of the key {}?", 'Extract the value for "{}".', "{}"]).format(wanted)
+    task = Task(query, kind="needles")
     for key, value in pairs:
         task.add(form.format(key, value) + "\n", relevant=key == wanted)
     return task
@@ -106,7 +125,7 @@ def chains(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
     form = rng.choice(["VAR {} = {}", "VAR {} = {}", "{} = {}", "let {} = {};", "set {} to {}"])
     refer = "VAR {}" if form.startswith("VAR") else "{}"
     lines: list[list[str]] = []
-    values = rng.sample(range(10000, 99999), rng.randint(1, 4))
+    values = rng.sample(range(10000, 99999), rng.choice([1, 1, 2, 3, 4]))
     for value in values:
         chain = [name() for _ in range(rng.randint(2, 7))]
         right = [str(value), *(refer.format(variable) for variable in chain)]
@@ -118,25 +137,32 @@ def chains(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
         ["Find all variables that are assigned the value {}.", "Which variables hold the value {} in the text above?"]
     )
     end = rng.choice([".", "", "\n"])
-    return _scatter(rng, query.format(values[0]), filler, [(next(iterators[i]) + end, i == 0) for i in queue])
+    return _scatter(rng, query.format(values[0]), filler, [(next(iterators[i]) + end, i) for i in queue], "chains")
 
 
-def _scatter(rng: random.Random, query: str, filler: str, lines: list[tuple[str, bool]]) -> Task:
-    """Puts the lines, in order, between sentences of the filler, or on lines of their own."""
+def _scatter(
+    rng: random.Random, query: str, filler: str, lines: list[tuple[str, int | None]], kind: str = "needles"
+) -> Task:
+    """Puts the lines, in order, between sentences of the filler, or on lines of their own. Group 0 of them is wanted, the
+    other numbered groups are its rivals."""
     pieces = re.split(r"(?<=[.!?\n]) +|(?<=\n)", filler)
     places = sorted(rng.randint(0, len(pieces)) for _ in lines)
     own_line = rng.random() < 0.3
-    task, last = Task(query), 0
-    for place, (line, relevant) in zip(places, lines, strict=True):
+    task, last = Task(query, kind=kind), 0
+    rivals: dict[int, list[Span]] = {}
+    for place, (line, group) in zip(places, lines, strict=True):
         for piece in pieces[last:place]:
             task.add(piece if piece.endswith("\n") else piece + " ")
         if own_line and not task.text.endswith("\n"):
             task.add("\n")
-        task.add(line.rstrip("\n"), relevant)
+        if group:
+            rivals.setdefault(group, []).append(task.place(line))
+        task.add(line.rstrip("\n"), group == 0)
         task.add("\n" if own_line or line.endswith("\n") else " ")
         last = place
     for piece in pieces[last:]:
         task.add(piece if piece.endswith("\n") else piece + " ")
+    task.rivals = list(rivals.values())
     return task
 
 
@@ -175,7 +201,7 @@ TASKS: dict[str, tuple[Maker, int]] = {
 """The tasks by name, and how often each is drawn."""
 
 
-def one_of_all(rng: random.Random, filler: str, words: Sequence[str]) -> tuple[str, Task]:
-    """The name of a random task, and the task."""
-    name = rng.choices(list(TASKS), [often for _, often in TASKS.values()])[0]
-    return name, TASKS[name][0](rng, filler, words)
+def one_of_all(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
+    """A random one of them."""
+    make = rng.choices([make for make, _ in TASKS.values()], [often for _, often in TASKS.values()])[0]
+    return make(rng, filler, words)

@@ -26,6 +26,7 @@ from ..model import TokenCritic
 from . import data, splits
 from .checkpoint import load_base, load_tokenizer, save
 from .config import TrainConfig
+from .embedding import SentenceTeacher, SentenceTokenizer
 from .examples import Examples, steps
 from .losses import LossWeights, objective
 from .validation import calibrate, evaluate
@@ -56,7 +57,8 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
     train_records, valid_records = data.read(paths)
     folders = [path for path in map(Path, paths) if path.is_dir()]
     texts = [text for folder in folders for text in splits.haystack(folder, "train")]
-    examples = Examples(train_records, texts, text_tokenizer, config.mixture, config.seed)
+    sentences = SentenceTokenizer(config.sentence_teacher) if config.sentence_teacher else None
+    examples = Examples(train_records, texts, text_tokenizer, config.mixture, config.seed, sentences)
     held_texts = [text for folder in folders for text in splits.haystack(folder, "valid")]
     held = Examples(valid_records or train_records, held_texts, text_tokenizer, config.mixture, config.seed + 1)
 
@@ -76,6 +78,7 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
     teacher = None
     if config.teacher:
         teacher = load(config.teacher, device=str(accelerator.device)).model
+    sentence_teacher = SentenceTeacher(config.sentence_teacher, accelerator.device) if config.sentence_teacher else None
 
     first = 0
     state = out / "state"
@@ -105,7 +108,7 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
             mark = time.perf_counter()
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in next(batches).items()}
             waited += time.perf_counter() - mark
-            parts = _losses(model, batch, config.loss, accelerator, teacher)
+            parts = _losses(model, batch, config.loss, accelerator, teacher, sentence_teacher)
             accelerator.backward(torch.stack(list(parts.values())).sum())
             norm = accelerator.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
@@ -150,7 +153,7 @@ def plot(log: Path, picture: Path) -> None:
         losses = [row for row in rows if "label" in row]
         figures = [row for row in rows if "validation" in row]
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
-        for name in ("label", "tag", "sentence", "ranking", "teacher"):
+        for name in ("label", "tag", "sentence", "ranking", "similarity", "teacher"):
             if losses and name in losses[0]:
                 left.plot([row["step"] for row in losses], [row[name] for row in losses], label=name)
         left.set(xlabel="step", ylabel="loss", yscale="log", title="Training loss")
@@ -165,15 +168,21 @@ def plot(log: Path, picture: Path) -> None:
 
 
 def _losses(
-    model: Any, batch: dict[str, Tensor], weights: LossWeights, accelerator: Accelerator, teacher: TokenCritic | None
+    model: Any,
+    batch: dict[str, Tensor],
+    weights: LossWeights,
+    accelerator: Accelerator,
+    teacher: TokenCritic | None,
+    sentence_teacher: SentenceTeacher | None,
 ) -> dict[str, Tensor]:
+    similarity = sentence_teacher(batch, batch["relevant"].shape) if sentence_teacher else None
     with accelerator.autocast():
         output = model(batch["input_ids"], tag_ids=batch["tag_ids"])
         expected = None
         if teacher is not None:
             with torch.no_grad():
                 expected = teacher(batch["input_ids"], tag_ids=batch["tag_ids"])
-    return objective(output, batch, weights, expected)
+    return objective(output, batch, weights, expected, similarity)
 
 
 def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

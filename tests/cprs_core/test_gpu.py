@@ -54,7 +54,7 @@ def test_running_out_of_memory_halves_the_batch_and_changes_nothing(small):
     expected = roomy.compress(PROSE, "Where did ships come from?")
     cramped = ContextCompressor(small, window_size=512, batch_tokens=10**6)
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info()
+    _, total = torch.cuda.mem_get_info()
     used = torch.cuda.memory_allocated()
     torch.cuda.set_per_process_memory_fraction((used + 120 * 2**20) / total)
     try:

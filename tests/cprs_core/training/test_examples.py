@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from cprs_core.spans import B, E, I, O, runs
+from cprs_core.spans import B, O, runs
 from cprs_core.tokens import TextTokenizer
 from cprs_core.training import data
-from cprs_core.training.examples import Examples, Mixture, label, merge_spans, steps
+from cprs_core.training.examples import Examples, Mixture, steps
 from cprs_core.training.losses import IGNORE
+from cprs_core.training.tasks import Task
 
 TINY = Path(__file__).parents[2] / "data" / "tiny-checkpoint"
 PROSE = "It was raining in Porto, and nobody came. The mayor waited for an hour. " * 80
@@ -70,7 +69,9 @@ def test_sentences_of_the_evidence_are_relevant(examples: Examples) -> None:
 
 def test_without_distractors_a_window_is_the_record(rows: Path, tokenizer: TextTokenizer) -> None:
     train, _ = data.read([rows])
-    plain = Examples(train, [], tokenizer, Mixture(distractors=False, synthetic=0.0), seed=0)
+    plain = Examples(
+        train, [], tokenizer, Mixture(distractors=False, synthetic=0.0, by_form=0.0, by_keywords=0.0, rewrap=0.0), seed=0
+    )
     contexts = {record["context"] for record in train}
     example = plain.example(random.Random(0), 512)
     own = example["input_ids"][example["labels"] != IGNORE]
@@ -79,24 +80,28 @@ def test_without_distractors_a_window_is_the_record(rows: Path, tokenizer: TextT
 
 def test_the_share_without_an_answer_is_kept(rows: Path, tokenizer: TextTokenizer) -> None:
     train, _ = data.read([rows])
-    never = Examples(train, [], tokenizer, Mixture(without_answer=1.0, synthetic=0.0), seed=0)
+    never = Examples(train, [], tokenizer, Mixture(without_answer=1.0, synthetic=0.0, by_form=0.0, by_keywords=0.0), seed=0)
     for seed in range(20):
         labels = never.example(random.Random(seed), 256)["labels"]
         assert set(labels.tolist()) <= {IGNORE, O}
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=6))
-def test_labels_cover_exactly_the_spans(lengths: list[tuple[int, int]]) -> None:
-    spans = [(start, start + size) for start, size in lengths]
-    starts = np.arange(80)
-    labels = label(starts, starts + 1, spans)
-    inside = {character for start, end in spans for character in range(start, end)}
-    assert set(np.flatnonzero(labels != O).tolist()) == inside
-    for start, end in merge_spans(spans):
-        assert labels[start] == B and (end - start == 1 or labels[end - 1] == E)
-        assert (labels[start + 1 : end - 1] == I).all()
-
-
 def test_steps_share_the_batches_among_processes() -> None:
     parts = [list(steps(2, 5, rank, 3)) for rank in range(3)]
     assert sorted(chain(*parts)) == list(range(6, 15)) and {len(part) for part in parts} == {3}
+
+
+def test_statements_that_may_belong_to_the_chain_are_kept(tokenizer: TextTokenizer) -> None:
+    made = Examples([], [PROSE], tokenizer, Mixture(), seed=0)
+    wanted, rival = "VAR AAAA = 12345. ", "VAR BBBB = 54321. "
+    links = "VAR CCCC = VAR AAAA. Nothing else. VAR DDDD = VAR BBBB. "
+    text = wanted + rival + PROSE[:4000] + links
+    place = {name: text.index(f"VAR {name} =") for name in ("AAAA", "BBBB", "CCCC", "DDDD")}
+    span = {name: (start, text.index(".", start) + 1, 0) for name, start in place.items()}
+    task = Task(f"Find all variables that are assigned the value {12345}.", text, [span["AAAA"], span["CCCC"]], "chains")
+    task.rivals = [[span["BBBB"], span["DDDD"]]]
+    kept = [made._window(random.Random(seed), 256, task) for seed in range(40)]
+    both = [w for w in kept if (w["labels"] == B).sum() == 2 and (w["labels"][-40:] != O).any()]
+    assert both, "a window with the links alone marks both"
+    start = [w for w in kept if (w["labels"][100:160] == B).any() and (w["labels"][-40:] == O).all()]
+    assert all((w["labels"] == B).sum() == 1 for w in start), "where the chain begins, its rival is none of it"

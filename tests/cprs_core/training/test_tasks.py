@@ -18,7 +18,7 @@ def test_spans_are_inside_trimmed_and_in_order(make: tasks.Maker) -> None:
     for seed in range(60):
         task = make(random.Random(seed), FILLER, WORDS)
         last = 0
-        for start, end in task.spans:
+        for start, end, _ in task.spans:
             assert last <= start < end <= len(task.text)
             assert task.text[start:end].strip() == task.text[start:end]
             last = end
@@ -29,7 +29,7 @@ def test_needles_name_the_asked_key_and_no_other_does() -> None:
     found = 0
     for seed in range(200):
         task = tasks.needles(random.Random(seed), FILLER, WORDS)
-        marked = [task.text[start:end] for start, end in task.spans]
+        marked = [task.text[start:end] for start, end, _ in task.spans]
         found += bool(marked)
         keys = [key for key in re.findall(r"[\w-]+", task.query) if any(key in line for line in marked)]
         assert keys or not marked
@@ -42,7 +42,7 @@ def test_a_chain_leads_from_the_value_to_every_variable() -> None:
         value = re.search(r"\d{5}", task.query)
         assert value
         known = {value[0]}
-        for start, end in task.spans:
+        for start, end, _ in task.spans:
             words = [word for word in re.findall(r"\w+", task.text[start:end]) if word not in {"VAR", "let", "set", "to"}]
             left, right = words
             assert right in known, task.text[start:end]
@@ -51,6 +51,6 @@ def test_a_chain_leads_from_the_value_to_every_variable() -> None:
 
 def test_no_text_of_the_filler_is_lost() -> None:
     task = tasks.pass_key(random.Random(3), FILLER, WORDS)
-    [(start, end)] = task.spans
+    [(start, end, _)] = task.spans
     rest = (task.text[:start] + task.text[end:]).split()
     assert rest == FILLER.split()
