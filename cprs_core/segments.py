@@ -94,6 +94,13 @@ _STRUCTURE = regex.compile(
 _TABLE_OR_CODE = regex.compile(
     r"\||\S(?:\t|   )\s*+\S|\s=\s|[({\[=}\\]$|\w\((?!s\))[^()]*\)[:;,]?$|^\s*(?:def|return|elif|>>>)\s"
 )
+# Lines that are read as one: of a log, of JSON, of a table of comma-separated values.
+_RECORD = regex.compile(
+    r"""(?x)\s*+(?: [\[(<]?(?:\d{4}[-/]\d\d[-/]\d\d[T\s]|[A-Z][a-z]{2}\s[\s\d]\d\s)?\d\d:\d\d:\d\d
+    | \[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b[\]:\s]
+    | "[^"\n]{1,60}"\s*: | [{\[]++"[^"\n]{1,60}"\s*[:,]
+    | (?:"[^"\n]*"|[^".!?,\n]{0,40})(?:,(?:"[^"\n]*"|(?!\s)[^".!?,\n]{0,40})){2} )"""
+)
 _LABEL = regex.compile(r"\s*+[\p{Lu}#][\w.#'’\-]*+(?:\s[\w.#'’\-]++){0,3}\s?:\s")  # a speaker, or a key
 
 
@@ -175,7 +182,7 @@ def _sentence_cuts(text: str) -> Iterator[int]:
         for line, soft in zip(lines, _soft_breaks(lines), strict=True):
             end += len(line)
             fence = line.lstrip().startswith(("```", "~~~")) and line.count("```") < 2
-            whole = len(line) < 1000 and (fence or fenced or line.count("|") > 1)  # code, or a table's row
+            whole = len(line) < 1000 and bool(fence or fenced or line.count("|") > 1 or _RECORD.match(line))
             fenced ^= fence
             if soft and not whole:
                 continue
@@ -202,7 +209,8 @@ def _soft_breaks(lines: list[str]) -> list[bool]:
     odd = [_TABLE_OR_CODE.search(line) for line in lines]
     soft, roomy = [], 0
     for i, (line, following) in enumerate(pairwise(lines)):
-        starts_anew = _STRUCTURE.match(following) or (labelled and _LABEL.match(following)) or line.startswith("#")
+        starts_anew = line.startswith("#") or _RECORD.match(line) or _STRUCTURE.match(following)
+        starts_anew = starts_anew or (labelled and _LABEL.match(following))
         if odd[i] or odd[i + 1] or starts_anew:
             soft.append(False)
             continue

@@ -31,6 +31,13 @@ SENTENCES = [
     "She got a Ph.D.¦ It took years.",
     "Born c. 1520 (d. 1580), pp. 3 and Op. 10 of Jan. 5.¦ Next.",
     "It rose in 1999.¦ The end came in World War II.¦ Nobody knew.",
+    # logs, JSON, comma-separated values: a line is a unit, whatever stops are in it
+    "2024-01-03 10:11:12,123 INFO Started. Listening on :80\n¦2024-01-03 10:11:13 ERROR Failed. Retry in 5 s\n¦Traceback:",
+    "[12:00:01] WARN Disk full. Call Bob.\n¦INFO: Done. Bye.\n¦Jan  3 10:11:12 host sshd[1]: Accepted. Hello",
+    '{"a": 1, "t": "Hi. You there"}\n¦{"a": 2, "t": "Ho"}',
+    '{\n¦"note": "It broke. Fix it! Now.",\n¦"tags": ["Hi. There", "b"]\n¦}',
+    'id,name,notes\n¦1,Bob,"Likes. Cheese"\n¦2,Ann,none. At all',
+    '"Hello", he said.¦ Then he left.\n¦One, two. ¦Three,four in all.',
     "1. First thing.¦ 2. Second thing.¦ (a). Third.",
     "He said. then nothing.",
     "Buy it.¦ iPhone sells.",
