@@ -23,7 +23,7 @@ from .models import DEFAULT_MODEL
 from .progress import Progress, reporter
 from .result import Compression, Span
 from .segments import segment
-from .selection import Ranges, Scored, kept_text, select
+from .selection import Ranges, Scored, kept_text, near, select, top_score
 from .spans import TokenScores
 
 if TYPE_CHECKING:
@@ -194,11 +194,12 @@ class ContextCompressor:
     ) -> Iterator[Span]:
         """Yields the spans of :meth:`compress` in reading order, each as soon as the windows it lies in are done.
 
-        There is no budget here: which spans are best is known only at the end.
+        There is no budget here: which spans are best is known only at the end. For the same reason the model, where it
+        decides by itself, compares a span with the best so far, and keeps some that :meth:`compress` would not.
         """
         check_budget(None, None, threshold)
         job = self._job(text, query, Instruction.of(instruction))
-        return self._stream(job, self._threshold(job.instruction, threshold), progress)
+        return self._stream(job, *self._rule(job.instruction, threshold), progress)
 
     async def astream(self, text: str, query: str, instruction: Any = None, **options: Any) -> AsyncIterator[Span]:
         """:meth:`stream` for ``async for``; each step runs in a thread."""
@@ -210,6 +211,12 @@ class ContextCompressor:
         """The critic's probabilities for every token of the text, before anything is selected."""
         job = self._job(text, query, Instruction.of(instruction))
         return job.all_scores(self.engine.run(job.engine_windows()))
+
+    def decide(self, text: str, scores: TokenScores, instruction: Instruction | str | None = None) -> Ranges:
+        """What the model keeps of a text whose :meth:`scores` are known: start, end, score and tag number of each span."""
+        instruction = Instruction.of(instruction)
+        limit, share = self._rule(instruction, None)
+        return select([_scored(text, scores, instruction, limit)], None, None, share, self.count_tokens)[0]
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, counted as budgets are."""
@@ -231,18 +238,16 @@ class ContextCompressor:
             instruction.render(query)  # a bad query is an error even where there is no document
         jobs = [self._job(text, query, instruction) for text, query in pairs]
         max_tokens, ratio, threshold = limits
-        limit = self._threshold(instruction, threshold)
+        limit, share = self._rule(instruction, threshold)
         parts: list[Scored] = []
         with reporter(progress, sum(len(job.windows) for job in jobs)) as report:
             results = self.engine.run(window for job in jobs for window in job.engine_windows())
             for job in jobs:
-                scores = job.all_scores(results, report)
-                found = decode.candidates(segment(job.text, instruction.unit), scores, instruction.unit, limit)
-                parts.append(Scored(job.text, scores, found, limit))
+                parts.append(_scored(job.text, job.all_scores(results, report), instruction, limit))
         chosen: list[Ranges] = []
         for group in [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]:
             budget = max_tokens if ratio is None else int(ratio * sum(len(job.tokens) for job in jobs[group]))
-            chosen += select(parts[group], budget, threshold, self.checkpoint.tokenizer.count)
+            chosen += select(parts[group], budget, threshold, share, self.checkpoint.tokenizer.count)
         seconds = time.perf_counter() - began
         return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
 
@@ -269,13 +274,18 @@ class ContextCompressor:
         windows = windowing.plan(text, tokens, room, self.overlap)
         return Job(text, query, instruction, tokens, prefix, tag_ids, windows)
 
-    def _threshold(self, instruction: Instruction, threshold: float | None) -> float | None:
-        """The user's threshold, else the calibrated one of the checkpoint, else None (the label head's argmax)."""
-        return threshold if threshold is not None else self.checkpoint.thresholds.get(instruction.unit)
+    def _rule(self, instruction: Instruction, threshold: float | None) -> tuple[float | None, float]:
+        """The least score, and the least share of the best score, of what the model keeps: the user's threshold alone, else
+        what the checkpoint was calibrated to, else None (the label head's argmax)."""
+        if threshold is not None:
+            return threshold, 0.0
+        unit = instruction.unit
+        return self.checkpoint.thresholds.get(unit), self.checkpoint.shares.get(unit, 0.0)
 
-    def _stream(self, job: Job, limit: float | None, progress: Progress) -> Iterator[Span]:
+    def _stream(self, job: Job, limit: float | None, share: float, progress: Progress) -> Iterator[Span]:
         unit, tags = job.instruction.unit, job.instruction.tags
         units = segment(job.text, unit)
+        best = 0.0
         first = token = 0  # the first unit, and its first token, that are not settled yet
         with reporter(progress, len(job.windows)) as report:
             for final, merger in job.merge(self.engine.run(job.engine_windows()), report):
@@ -289,7 +299,8 @@ class ContextCompressor:
                     settled = int(calm[-1]) + 1 if len(calm) else 0
                     if not settled:
                         continue
-                chosen = part.kept & (np.arange(len(part)) < settled)
+                best = max(best, top_score(part))
+                chosen = near(part, share * best) & (np.arange(len(part)) < settled)
                 for start, stop, score, tag in decode.spans(part, chosen):
                     yield Span(start, stop, job.text[start:stop], score, tags[tag])
                 if not end:
@@ -323,6 +334,11 @@ def shared(
         if key not in _checkpoints:
             _checkpoints[key] = load(model, **loading)
     return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
+
+
+def _scored(text: str, scores: TokenScores, instruction: Instruction, limit: float | None) -> Scored:
+    unit = instruction.unit
+    return Scored(text, scores, decode.candidates(segment(text, unit), scores, unit, limit), limit)
 
 
 def _checked_list(name: str, values: Any) -> Sequence[Any]:

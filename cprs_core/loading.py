@@ -37,6 +37,7 @@ class Checkpoint:
         window_size: tokens of a window, prefix included.
         thresholds: for each unit of instructions, the calibrated score from which it is kept when the model decides;
             where there is none, the label head's argmax decides, as in the published checkpoint.
+        shares: for each unit, the share of the best score that something must reach besides; none where it is missing.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Checkpoint:
     has_tags: bool
     window_size: int
     thresholds: Mapping[str, float]
+    shares: Mapping[str, float]
 
 
 def load(
@@ -84,7 +86,7 @@ def load(
         if device_map is not None:
             options["device_map"] = device_map
         if getattr(config, "cprs_quantization", None):
-            options["state_dict"] = unpack_state(_read_safetensors(source, revision), torch_dtype)
+            options["state_dict"] = unpack_state(read_weights(source, revision), torch_dtype)
             weights_from: str | None = None
         else:
             options |= {"revision": revision, "use_safetensors": True}
@@ -110,6 +112,7 @@ def load(
         has_tags="lm_head.weight" not in info["missing_keys"] and not getattr(config, "ignore_lm_head", False),
         window_size=int(getattr(config, "window_size", None) or min(8192, config.max_position_embeddings)),
         thresholds=getattr(config, "decision_thresholds", None) or {},
+        shares=getattr(config, "decision_shares", None) or {},
     )
 
 
@@ -159,12 +162,12 @@ def _config(source: str, revision: str) -> PretrainedConfig:
     return config
 
 
-def _read_safetensors(source: str, revision: str) -> dict[str, torch.Tensor]:
+def read_weights(source: str, revision: str = "main") -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint in one safetensors file, as they are there."""
     from safetensors.torch import load_file
     from transformers.utils.hub import cached_file
 
-    path = cached_file(source, "model.safetensors", revision=revision)
-    return load_file(str(path))
+    return load_file(str(cached_file(source, "model.safetensors", revision=revision)))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import spans as decode
 from .result import join
@@ -27,16 +28,20 @@ class Scored:
     limit: float | None
 
 
-def select(parts: Sequence[Scored], budget: int | None, floor: float | None, count: Callable[[str], int]) -> list[Ranges]:
+def select(
+    parts: Sequence[Scored], budget: int | None, floor: float | None, share: float, count: Callable[[str], int]
+) -> list[Ranges]:
     """The spans to keep of each text.
 
     Args:
         budget: the most tokens to keep of all texts together; None = what the model keeps.
         floor: under a budget, the least score of what is kept.
+        share: without a budget, the least score as a share of the best of all texts.
         count: the number of tokens of a text.
     """
     if budget is None:
-        return [decode.spans(part.candidates, part.candidates.kept) for part in parts]
+        best = max((top_score(part.candidates) for part in parts), default=0.0)
+        return [decode.spans(part.candidates, near(part.candidates, share * best)) for part in parts]
     fitting = [_fitting(part, budget) for part in parts]
     masks = decode.choose(fitting, budget) if fitting else []
     if floor is not None:
@@ -48,6 +53,16 @@ def select(parts: Sequence[Scored], budget: int | None, floor: float | None, cou
             return picked
         # Cut out of its place, a piece can take a token or two more than inside the text.
         masks = decode.drop_weakest(fitting, masks, kept - budget)
+
+
+def top_score(part: Candidates) -> float:
+    """The best score of what the model keeps; 0 if it keeps nothing."""
+    return float(part.scores[part.kept].max(initial=0))
+
+
+def near(part: Candidates, limit: float) -> NDArray[np.bool_]:
+    """bool [m]: what the model keeps that also scores at least so much."""
+    return part.kept & (part.scores >= np.float32(limit))
 
 
 def kept_text(text: str, ranges: Ranges) -> str:

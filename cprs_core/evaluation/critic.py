@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import spans as decode
 from ..compressor import ContextCompressor
-from ..segments import segment
 from ..spans import TokenScores
 from .case import Case
 from .methods import Ranker, Scores
@@ -30,10 +28,8 @@ class Cprs(Ranker):
 
     def decide(self, case: Case) -> Ranges:
         """What the model keeps of its own, without a budget: int64 [k, 2]."""
-        unit = case.instruction.unit
-        limit = self._compressor.checkpoint.thresholds.get(unit)
-        found = decode.candidates(segment(case.text, unit), self._tokens(case), unit, limit)
-        return ranges([(start, end) for start, end, _, _ in decode.spans(found, found.kept)])
+        found = self._compressor.decide(case.text, self._tokens(case), case.instruction)
+        return ranges([(start, end) for start, end, _, _ in found])
 
     def _tokens(self, case: Case) -> TokenScores:
         if self._pass is None or self._pass[0] is not case:

@@ -10,14 +10,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from .. import quantization
 from ..errors import InputError, ModelLoadError
-from ..loading import quiet
+from ..loading import quiet, read_weights
 from ..model import TokenCritic, critic_class
+from ..models import BUNDLED
 from ..tokens import TextTokenizer
 from .config import TrainConfig
 
 
 def load_base(config: TrainConfig) -> TokenCritic:
-    """The base model in float32 as a critic with a new label head (or its own, if it is one).
+    """The base model in float32 as a critic with a new label head (or its own, if it is one; 4-bit weights unpacked).
 
     Raises:
         ModelLoadError: missing, or of a kind that cannot be a critic.
@@ -34,7 +35,9 @@ def load_base(config: TrainConfig) -> TokenCritic:
             raise InputError(f"bidirectional must be 0 to {layers}, the number of layers of {config.base}; got {upper}")
         base.first_bidirectional_layer = layers - upper
         if getattr(base, "cprs_quantization", None):
-            raise ModelLoadError(f"{config.base} is a 4-bit checkpoint; train from full weights")
+            packed = read_weights(source["pretrained_model_name_or_path"])
+            source = {"pretrained_model_name_or_path": None, "state_dict": quantization.unpack_state(packed)}
+            del base.cprs_quantization
         if "gguf_file" in source:
             # transformers reads a GGUF file into plain weights, but marks the model as one that cannot be saved
             weights = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).state_dict()
@@ -62,11 +65,11 @@ def load_tokenizer(base: str) -> tuple[Any, TextTokenizer]:
 
 
 def _source(base: str) -> dict[str, Any]:
-    """Arguments for ``from_pretrained``: a hub id, a folder, or one GGUF file in a folder."""
+    """Arguments for ``from_pretrained``: a shipped model, a hub id, a folder, or one GGUF file in a folder."""
     path = Path(base)
     if path.suffix == ".gguf":
         return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name, "trust_remote_code": False}
-    return {"pretrained_model_name_or_path": base, "trust_remote_code": False}
+    return {"pretrained_model_name_or_path": str(BUNDLED.get(base, base)), "trust_remote_code": False}
 
 
 def save(model: TokenCritic, tokenizer: Any, out: Path, config: TrainConfig) -> None:

@@ -61,7 +61,7 @@ def parse_jsonl(path: Path, parse: Callable[[dict[str, Any], int], T], command: 
         DataError: the file cannot be read, or a row is not JSON or not what ``parse`` takes; with the line's number.
     """
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _parsed(path, line, number, parse, command)

@@ -136,10 +136,11 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
                 (state / "step").write_text(str(step + 1))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        thresholds = calibrate(accelerator.unwrap_model(model), held, config, accelerator)
-        log.write({"step": config.steps, "decision_thresholds": thresholds})
-        accelerator.unwrap_model(model).config.decision_thresholds = thresholds
-        save(accelerator.unwrap_model(model), tokenizer, out, config)
+        trained = accelerator.unwrap_model(model)
+        thresholds, shares = calibrate(trained, held, config, accelerator)
+        log.write({"step": config.steps, "decision_thresholds": thresholds, "decision_shares": shares})
+        trained.config.decision_thresholds, trained.config.decision_shares = thresholds, shares
+        save(trained, tokenizer, out, config)
         plot(out / "log.jsonl", out / "training.png")
     return out
 

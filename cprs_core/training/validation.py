@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -14,16 +15,32 @@ from .config import TrainConfig
 from .examples import Examples
 from .losses import IGNORE, keep_scores, objective, pooled_logits
 
+MOST_OF_NOTHING = 0.01  # share of a text without an answer that the model may keep, on average
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The scores and the truth of n sentences or tokens, and which of the windows each is in: all [n]."""
+
+    scores: Tensor
+    truth: Tensor
+    windows: Tensor
+
 
 @torch.no_grad()
 def predictions(
     model: TokenCritic, held: Examples, config: TrainConfig, accelerator: Accelerator
-) -> tuple[float, dict[str, tuple[Tensor, Tensor]]]:
-    """The mean loss, and (scores, truth) of all sentences and of all tokens (``word``) of the validation examples that are
-    about sentences or about exact words."""
+) -> tuple[float, dict[str, Predictions]]:
+    """The mean loss, and what is predicted for all sentences and for all tokens (``word``) of the validation examples that
+    are about sentences or about exact words."""
     model.eval()
-    loss = 0.0
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {"sentence": [], "word": []}
+    loss, windows = 0.0, 0
+    found: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"sentence": [], "word": []}
+
+    def add(unit: str, scores: Tensor, truth: Tensor, counted: Tensor) -> None:
+        rows = counted.nonzero()[:, 0] + windows
+        found[unit].append((scores[counted].cpu(), truth[counted].cpu(), rows.cpu()))
+
     for index in range(config.validation_batches):
         batch = {name: tensor.to(accelerator.device) for name, tensor in held[index].items()}
         with accelerator.autocast():
@@ -33,33 +50,65 @@ def predictions(
         pooled = pooled_logits(scores, batch["sentences"], batch["relevant"].shape[1]).sigmoid()
         judged = batch["relevant"] >= 0
         about_words = ~judged.any(1, keepdim=True)
-        counted = (batch["labels"] != IGNORE) & about_words
-        found["sentence"].append((pooled[judged].cpu(), (batch["relevant"][judged] == 1).cpu()))
-        found["word"].append((scores[counted].cpu(), (batch["labels"][counted] != O).cpu()))
+        add("sentence", pooled, batch["relevant"] == 1, judged)
+        add("word", scores, batch["labels"] != O, (batch["labels"] != IGNORE) & about_words)
+        windows += len(judged)
     model.train()
-    joined = {unit: tuple(map(torch.cat, zip(*parts, strict=True))) for unit, parts in found.items()}
-    return loss, joined  # type: ignore[return-value]
+    return loss, {unit: Predictions(*map(torch.cat, zip(*parts, strict=True))) for unit, parts in found.items()}
 
 
 def evaluate(model: TokenCritic, held: Examples, config: TrainConfig, accelerator: Accelerator) -> dict[str, float]:
     """The validation loss, and precision, recall and F1 of sentences and words at a score of 0.5."""
     loss, found = predictions(model, held, config, accelerator)
     figures = {"loss": loss}
-    for unit, (scores, truth) in found.items():
+    for unit, seen in found.items():
         names = (f"{unit}_precision", f"{unit}_recall", f"{unit}_f1")
-        figures |= dict(zip(names, _quality(scores >= 0.5, truth), strict=True))
+        figures |= dict(zip(names, _quality(seen.scores >= 0.5, seen.truth), strict=True))
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def calibrate(model: TokenCritic, held: Examples, config: TrainConfig, accelerator: Accelerator) -> dict[str, float]:
-    """For each unit the threshold with the best F1 on validation windows, half of which hold nothing relevant."""
+def calibrate(
+    model: TokenCritic, held: Examples, config: TrainConfig, accelerator: Accelerator
+) -> tuple[dict[str, float], dict[str, float]]:
+    """For each unit, the score and the share of the best score in the text from which the model should keep something.
+
+    Chosen on validation windows, half of which hold nothing relevant: the best F1 where something is, with no more than
+    ``MOST_OF_NOTHING`` kept where nothing is.
+    """
     with_nothing = Examples.like(held, replace(config.mixture, without_answer=0.5, synthetic=0.05))
     _, found = predictions(model, with_nothing, config, accelerator)
-    grid = [step / 50 for step in range(3, 48)]
-    best = {
-        unit: max(grid, key=lambda limit: _quality(scores >= limit, truth)[2]) for unit, (scores, truth) in found.items()
-    }
-    return {"word": best["word"], **dict.fromkeys(("sentence", "line", "paragraph"), best["sentence"])}
+    by_unit = {"word": best_rule(found["word"], shares=(0.0,))}
+    shares = [step / 10 for step in range(10)]
+    by_unit |= dict.fromkeys(("sentence", "line", "paragraph"), best_rule(found["sentence"], shares))
+    return {unit: rule[0] for unit, rule in by_unit.items()}, {unit: rule[1] for unit, rule in by_unit.items()}
+
+
+def best_rule(found: Predictions, shares: Sequence[float]) -> tuple[float, float]:
+    """The limit and the share that :func:`calibrate` looks for."""
+
+    def worth(rule: tuple[float, float]) -> float:
+        f1, needless = decision(found, *rule)
+        return f1 if needless <= MOST_OF_NOTHING else -needless
+
+    return max(((limit / 50, share) for limit in range(1, 48) for share in shares), key=worth)
+
+
+def decision(found: Predictions, limit: float, share: float) -> tuple[float, float]:
+    """What keeping all that scores ``limit``, and ``share`` of its window's best, comes to.
+
+    Returns:
+        The mean F1 of windows where something is relevant, and the mean share kept of the others; 0 if there are none.
+    """
+    present, rows = torch.unique(found.windows, return_inverse=True)
+    zeros = torch.zeros(len(present), dtype=found.scores.dtype)
+    best = zeros.scatter_reduce(0, rows, found.scores, "amax")
+    kept = found.scores >= (share * best[rows]).clamp(min=limit)
+    hits, true, chosen, size = (
+        zeros.scatter_add(0, rows, x.to(zeros)) for x in (kept & found.truth, found.truth, kept, torch.ones_like(kept))
+    )
+    some = true > 0
+    f1, needless = (2 * hits / (true + chosen))[some], (chosen / size)[~some]
+    return (float(f1.mean()) if len(f1) else 0.0), (float(needless.mean()) if len(needless) else 0.0)
 
 
 def _quality(predicted: Tensor, actual: Tensor) -> tuple[float, float, float]:

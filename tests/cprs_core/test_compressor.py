@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from cprs_core import Compression, ContextCompressor, Instruction, shared
 from cprs_core import compressor as module
+from cprs_core import spans as decode
 from cprs_core.errors import BudgetError, CprsError, InputError, InstructionError, ModelLoadError, OutOfMemoryError
 from cprs_core.instruction import PRESETS
 from cprs_core.model import CriticOutput
@@ -245,6 +246,35 @@ def test_a_calibrated_threshold_decides_where_the_user_gives_none(sparse, compre
         assert [(s.start, s.end) for s in calibrated.stream(prose, QUERY, unit(name))] == [r[:2] for r in ranges(expected)]
     same(calibrated.compress(prose, QUERY, unit("line")), compressor.compress(prose, QUERY, unit("line")))
     assert ranges(calibrated.compress(prose, QUERY)) != ranges(compressor.compress(prose, QUERY))
+
+
+def test_a_calibrated_share_is_of_the_best_of_all_documents(sparse, prose):
+    thresholds, shares = {"sentence": 0.02, "word": 0.1}, {"sentence": 0.6, "word": 0.6}
+    plain = ContextCompressor(replace(sparse, thresholds=thresholds), window_size=160)
+    nearer = ContextCompressor(replace(sparse, thresholds=thresholds, shares=shares), window_size=160)
+    documents = [prose[:1500], prose[1500:2500], prose[2500:]]
+    for name, limit in thresholds.items():
+        found = [
+            decode.candidates(segment(text, name), plain.scores(text, QUERY, unit(name)), name, limit) for text in documents
+        ]
+        best = max(part.scores[part.kept].max(initial=0) for part in found)
+        expected = [decode.spans(part, part.kept & (part.scores >= np.float32(0.6 * best))) for part in found]
+        assert any(expected) and any((part.kept & (part.scores < 0.6 * best)).any() for part in found)
+        results = nearer.compress_documents(documents, QUERY, unit(name))
+        assert [[(s.start, s.end) for s in r.spans] for r in results] == [[r[:2] for r in ranges] for ranges in expected]
+        decided = nearer.decide(documents[0], nearer.scores(documents[0], QUERY, unit(name)), unit(name))
+        assert [(s.start, s.end) for s in nearer.compress(documents[0], QUERY, unit(name)).spans] == [d[:2] for d in decided]
+        # a budget or a threshold of the user's is not touched by it
+        same(nearer.compress(prose, QUERY, unit(name), threshold=limit), plain.compress(prose, QUERY, unit(name)))
+        same(nearer.compress(prose, QUERY, unit(name), ratio=0.2), plain.compress(prose, QUERY, unit(name), ratio=0.2))
+
+
+def test_a_stream_holds_a_share_of_the_best_so_far(sparse, prose):
+    nearer = ContextCompressor(replace(sparse, thresholds={"sentence": 0.02}, shares={"sentence": 0.6}), window_size=160)
+    streamed = {i for span in nearer.stream(prose, QUERY) for i in range(span.start, span.end)}
+    kept = {i for span in nearer.compress(prose, QUERY).spans for i in range(span.start, span.end)}
+    without = {i for span in nearer.compress(prose, QUERY, threshold=0.02).spans for i in range(span.start, span.end)}
+    assert kept <= streamed < without
 
 
 def test_where_no_sentence_fits_the_best_words_do(compressor, prose):

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 TINY = Path(__file__).parents[2] / "data" / "tiny-checkpoint"
 WORDS = ("library", "harbour", "garden", "market", "bridge", "station", "museum", "village")
@@ -30,6 +30,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         eos_token_id=1196,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(TINY).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random sentence embedder with the tiny checkpoint's tokenizer."""
+    folder = tmp_path_factory.mktemp("embedder")
+    config = BertConfig(
+        vocab_size=1200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, pad_token_id=0
+    )
+    BertModel(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(TINY).save_pretrained(folder)
     return folder
 

@@ -75,3 +75,23 @@ def test_a_teacher_costs_nothing_where_it_agrees() -> None:
     same = objective(_output(True, 2), batch, LossWeights(), teacher=_output(True, 2))
     other = objective(_output(True, 2), batch, LossWeights(), teacher=_output(False, 2))
     assert float(same["teacher"]) == pytest.approx(0, abs=1e-6) and float(other["teacher"]) > 1
+
+
+def test_the_sentence_teacher_orders_only_what_does_not_matter() -> None:
+    batch = _batch([[5, 9]])
+    batch["sentences"] = torch.tensor([[0, 1, 2, 3, 4, 4]])
+    batch["relevant"] = torch.tensor([[-1, 1, 0, 0, 0, -1]])
+    output = _output(True, 2)
+    output.label_logits.mul_(0.2)
+    output.tag_logits.mul_(0.2)[..., 0] += torch.tensor([0.0, 0.1, -0.5, 1.0, 2.0, 2.5])
+    cosines = torch.tensor([[0.0, 0.9, 0.4, 0.5, 0.2, 0.0]])
+    part = objective(output, batch, LossWeights(similarity=0.5, temperature=0.2), similarity=cosines)["similarity"]
+
+    scores = (1 - output.label_logits.softmax(-1)[0, :, 2]) * output.tag_logits.softmax(-1)[0, :, 0]
+    means = [float(scores[2]), float(scores[3]), float(scores[4:].mean())]
+    student = [mean / (1 - mean) for mean in means]  # exp of the logit
+    teacher = [math.exp(cosine / 0.2) for cosine in (0.4, 0.5, 0.2)]
+    expected = sum(
+        t / sum(teacher) * math.log((t / sum(teacher)) / (s / sum(student))) for s, t in zip(student, teacher, strict=True)
+    )
+    assert float(part) == pytest.approx(0.5 * expected, rel=1e-4)

@@ -14,6 +14,7 @@ import torch
 
 from cprs_core import ContextCompressor
 from cprs_core.errors import DataError, InputError, ModelLoadError
+from cprs_core.training.checkpoint import load_base
 from cprs_core.training.config import TrainConfig
 from cprs_core.training.examples import Mixture
 from cprs_core.training.losses import LossWeights
@@ -111,6 +112,26 @@ def test_training_goes_on_from_a_critic(config: TrainConfig, rows: Path, tmp_pat
     more = replace(config, base=str(tmp_path / "first"), bidirectional=None, steps=2)
     train(more, [rows], tmp_path / "second")
     assert _losses(tmp_path / "second")[0] < _losses(tmp_path / "first")[0]
+
+
+def test_training_goes_on_from_four_bit_weights(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(replace(config, steps=6, quantize=True), [rows], tmp_path / "first")
+    more = replace(config, base=str(tmp_path / "first"), bidirectional=None)
+    start = load_base(more)
+    unpacked = ContextCompressor.from_pretrained(tmp_path / "first", device="cpu").checkpoint.model.state_dict()
+    assert all(torch.equal(weight, unpacked[name]) for name, weight in start.state_dict().items())
+    assert all(parameter.requires_grad for parameter in start.parameters())
+    train(replace(more, steps=2), [rows], tmp_path / "second")  # full weights from now on
+    config_json = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert "cprs_quantization" not in config_json and config_json["first_bidirectional_layer"] == 2
+
+
+def test_a_sentence_teacher_has_its_say(config: TrainConfig, rows: Path, embedder: Path, tmp_path: Path) -> None:
+    taught = replace(config, steps=4, sentence_teacher=str(embedder))
+    train(replace(taught, workers=1), [rows], tmp_path / "taught")
+    assert all(row["similarity"] > 0 for row in _log(tmp_path / "taught") if "label" in row)  # type: ignore[operator]
+    with pytest.raises(ModelLoadError, match="sentence teacher"):
+        train(replace(taught, sentence_teacher=str(tmp_path / "none")), [rows], tmp_path / "x")
 
 
 def test_what_cannot_be_trained_is_refused(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
