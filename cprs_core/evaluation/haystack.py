@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ BUILT_IN = ("pydoc", "noise")
 _BATCH = 1_000_000  # characters that are held as single pieces, and counted, at a time
 _REACH = 2_000  # characters in which a unit usually ends
 BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
-_PIECE = re.compile(r"\s*\S{1,20}")  # a word; scripts without spaces are cut too
+_PIECE = re.compile(r"\s*\S{1,20}")  # a word; longer runs are cut, as scripts without spaces are
 _BETWEEN: dict[Unit, str] = {"sentence": " ", "word": " ", "line": "\n", "paragraph": "\n\n"}
 
 
@@ -64,11 +63,11 @@ class Haystack:
     paragraphs: tuple[str, ...]
 
     def text(self, tokens: int, rng: random.Random, count_tokens: CountTokens) -> str:
-        """A text of so many tokens, to one percent; it may end within a sentence, not within a word.
+        """A text of so many tokens, to one percent; it may end within a sentence, not within a word of 20 letters or less.
 
         It begins at a random paragraph and goes round: first in the source's order, then in a new order each time.
         """
-        words = chain.from_iterable(_PIECE.findall(paragraph) for paragraph in self._round_and_round(rng))
+        words = (match[0] for paragraph in self._round_and_round(rng) for match in _PIECE.finditer(paragraph))
         return "".join("".join(batch) for batch in take(words, tokens, count_tokens)).lstrip("\n")
 
     def _round_and_round(self, rng: random.Random) -> Iterator[str]:
@@ -99,7 +98,7 @@ def load(name: str) -> Haystack:
         texts = [topics[topic] for topic in sorted(topics)]
     else:
         texts = [_read(path) for path in _files(Path(name))]
-    paragraphs = tuple(part.rstrip() for text in texts for part in BLANK_LINES.split(text) if not part.isspace() and part)
+    paragraphs = tuple(part.rstrip() for text in texts for part in BLANK_LINES.split(text) if part.strip())
     if not paragraphs:
         raise InputError(f"the haystack {name} holds no text; name another file or folder, or one of: {', '.join(BUILT_IN)}")
     return Haystack(paragraphs)
@@ -108,11 +107,12 @@ def load(name: str) -> Haystack:
 def plant(text: str, planted: Sequence[tuple[float, str]], unit: Unit = "sentence") -> tuple[str, NDArray[np.int64]]:
     """Puts things into a text at depths in percent, each before the unit that starts there or next.
 
-    A sentence that comes to stand at the start of a line gets a line of its own, as lines and paragraphs always do.
+    Units that begin with a small letter are passed over where another follows soon: they may be the rest of a sentence. A
+    sentence that comes to stand at the start of a line gets a line of its own, as lines and paragraphs always do.
 
     Returns:
-        The new text, and int64 [k, 2]: where each planted thing stands in it, in the order given. Things of the same
-        depth follow one another in that order.
+        The new text, and int64 [k, 2]: where each planted thing stands in it, in the order given. Before the same unit
+        they stand in the order of their depths, and those of the same depth in the order given.
     """
     places = [_start(text, round(len(text) * depth / 100), unit) for depth, _ in planted]
     spans = np.empty((len(planted), 2), np.int64)
@@ -125,7 +125,7 @@ def plant(text: str, planted: Sequence[tuple[float, str]], unit: Unit = "sentenc
             parts.append(part)
             length += len(part)
 
-    for index in sorted(range(len(planted)), key=places.__getitem__):
+    for index in sorted(range(len(planted)), key=lambda index: (places[index], planted[index][0])):
         add(text[last : places[index]])
         last = places[index]
         starts_line = last in (0, len(text)) or text[last - 1] == "\n"
@@ -149,9 +149,11 @@ def _start(text: str, position: int, unit: Unit) -> int:
         back = max(0, position - _REACH)
         begin = max(back, text.rfind("\n\n", back, position))
         starts = segment(text[begin : position + _REACH], unit)[:, 0] + begin
-        if len(later := starts[starts >= position]):
-            line = text.rfind("\n", 0, later[0]) + 1
-            return int(later[0]) if text[line : later[0]].strip() else line
+        if later := starts[starts >= position].tolist():
+            # A small letter mostly goes on with a sentence, whatever the layout of its lines says
+            start: int = next((start for start in later if not text[start].islower()), later[0])
+            line = text.rfind("\n", 0, start) + 1
+            return start if text[line:start].strip() else line
         position += _REACH
     return len(text)
 
@@ -161,12 +163,12 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"there is no haystack {path}; name a text file, a folder, or one of: {', '.join(BUILT_IN)}")
-    return sorted(file for file in path.rglob("*") if file.suffix in {".txt", ".md"} and file.is_file())
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in {".txt", ".md"} and file.is_file())
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read the haystack {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

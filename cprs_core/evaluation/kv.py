@@ -9,6 +9,7 @@ from itertools import chain, product
 
 import numpy as np
 
+from ..errors import InputError
 from ..instruction import Instruction
 from .case import Case
 from .haystack import take
@@ -19,7 +20,11 @@ TASK = "kv"
 
 
 def cases(options: TaskOptions, count_tokens: CountTokens) -> Cases:
-    """Every length with every depth and sample."""
+    """Every length with every depth and sample.
+
+    Raises:
+        InputError: when a case is made: its length has no room for two pairs.
+    """
     plans = list(product(options.lengths, options.percents, range(options.samples)))
 
     def make(plan: tuple[int, float, int]) -> Case:
@@ -28,6 +33,8 @@ def cases(options: TaskOptions, count_tokens: CountTokens) -> Cases:
         uuids = values(options.rng(TASK, key), "uuid", length)
         lines = (f'"{name}": "{value}",\n' for name, value in zip(uuids, uuids, strict=True))
         pairs = list(chain.from_iterable(take(lines, length, count_tokens)))
+        if len(pairs) < 2:
+            raise InputError(f"a text of {length} tokens has no room for two pairs of uuids; ask for a longer one")
         wanted = round(depth / 100 * (len(pairs) - 1))
         name, value = pairs[wanted].split('"')[1:4:2]
         start = len("{\n") + sum(map(len, pairs[:wanted]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, overload
@@ -91,6 +91,9 @@ class Cases(Sequence[Case]):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def __iter__(self) -> Iterator[Case]:
+        return map(self._make, self._indices)  # Sequence's own would take an IndexError of ``make`` for the end
 
     @overload
     def __getitem__(self, item: int) -> Case: ...

@@ -3,10 +3,10 @@
 A row: ``{"query": str, "context": str, "spans": [[start, end], ...], "answers": [str], "needs_all": bool,
 "instruction": str}``, of which the first two are needed. Offsets are characters, end exclusive; a span may name a tag,
 ``[start, end, "evidence"]``, as in training data: where there is evidence, other spans do not count. Without ``spans``,
-every sentence that holds an answer is gold; with neither, or with ``"spans": []``, nothing in the context answers.
-``needs_all``: all answers are wanted, not any one.
+every sentence that holds an answer word for word is gold; with neither, or with ``"spans": []``, nothing in the context
+answers. ``needs_all``: all answers are wanted, not any one.
 
-With a haystack, every context is buried in it at each of the lengths.
+With a haystack, every context is buried in it at each of the lengths; one that is as long already stays alone.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import CprsError, InputError
 from ..instruction import Instruction
@@ -30,6 +27,11 @@ from ..training.data import parse_jsonl, record
 from .case import Case
 from .haystack import Haystack, load, plant
 from .options import Cases, CountTokens, TaskOptions
+from .ranges import Ranges, covered, ranges, union
+from .values import listed
+
+# Not between two letters or digits: "5" is not in "1985"; scripts without spaces have no such borders
+_BORDER = "(?!(?<=[0-9A-Za-z])(?=[0-9A-Za-z]))"
 
 
 def cases(options: TaskOptions, count_tokens: CountTokens) -> Cases:
@@ -95,33 +97,20 @@ def _case(row: dict[str, Any], task: str, key: str) -> Case:
     except CprsError as error:
         raise ValueError(f"instruction: {error}") from error
     if row.get("spans") is None:
-        gold = holding(context, answers)
-        if answers and not len(gold):
-            raise ValueError(f"answers: none of {list(answers)} stands in the context word for word; give spans as well")
+        gold = _holding(context, answers, needs_all)
     else:
         evidence = [(start, end) for start, end, tag in spans if tag == "evidence"]
-        gold = _union(evidence or [(start, end) for start, end, _ in spans])
+        gold = union(ranges(sorted(evidence or [(start, end) for start, end, _ in spans])))
     about = {"kind": "answerable" if len(gold) else "unanswerable"}
     return Case(task, key, checked["query"], context, gold, answers if len(gold) else (), needs_all, instruction, about)
 
 
-def holding(text: str, answers: Iterable[str]) -> NDArray[np.int64]:
-    """The sentences int64 [k, 2] that hold an answer, or a part of one that goes on; letter case does not matter."""
-    sentences = segment(text, "sentence")
-    holds = np.zeros(len(sentences), bool)
-    for answer in answers:
-        # "5" is not in "1985"; scripts without spaces have no such borders
-        for match in re.finditer(rf"(?<![0-9A-Za-z]){re.escape(answer)}(?![0-9A-Za-z])", text, re.IGNORECASE):
-            holds |= (sentences[:, 0] < match.end()) & (sentences[:, 1] > match.start())
-    return sentences[holds]
-
-
-def _union(spans: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """The spans int64 [k, 2] in order, those that overlap or touch joined."""
-    joined: list[list[int]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1][1] = max(joined[-1][1], end)
-        else:
-            joined.append([start, end])
-    return np.array(joined, np.int64).reshape(-1, 2)
+def _holding(context: str, answers: Sequence[str], needs_all: bool) -> Ranges:
+    """The sentences that hold an answer, or a part of one that goes on. Case matters; all white space is alike."""
+    patterns = (_BORDER + r"\s+".join(map(re.escape, answer.split())) + _BORDER for answer in answers)
+    found = [[match.span() for match in re.finditer(pattern, context)] for pattern in patterns]
+    if answers and not (all if needs_all else any)(found):
+        missing = [answer for answer, places in zip(answers, found, strict=True) if not places]
+        raise ValueError(f"answers: the context does not hold {listed(missing)} word for word; give spans as well")
+    sentences = segment(context, "sentence")
+    return sentences[covered(sentences, union(ranges(sorted(chain.from_iterable(found))))) > 0]

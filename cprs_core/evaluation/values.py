@@ -50,7 +50,7 @@ def names(rng: random.Random, at_most: int) -> Iterator[str]:
 
     All have the same number of words: as many as give so many names.
     """
-    firsts, space = 1, len(set(_FIRST)) * len(set(_SECOND))
+    firsts, space = 1, len(_FIRST) * len(_SECOND)
     while space < 2 * at_most:  # more than half of a space would be slow to draw
         firsts, space = firsts + 1, space * len(_FIRST)
     return _different(lambda: "-".join([*rng.choices(_FIRST, k=firsts), rng.choice(_SECOND)]), space)
