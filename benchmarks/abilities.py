@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from cases import cases
+from cases import benchmark_sources, cases
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -45,7 +45,7 @@ def by_form(data: Path, count: int) -> Iterator[tuple[str, Example]]:
 
 def by_source(data: Path, count: int) -> Iterator[tuple[str, Example]]:
     """Records of held-out documents whose spans are entities; ``count`` a source at most."""
-    for name in ENTITIES:
+    for name in sorted(set(ENTITIES) & set(splits.sources(data))):
         records = [record for record in splits.validation_records(data, name) if record["spans"]]
         order = np.random.default_rng(0).permutation(len(records))[:count]
         for record in (records[index] for index in order.tolist()):
@@ -97,10 +97,9 @@ def main(
 
     title = "Granularity: answer < sentence < paragraph"
     table = Table("source", "cases", "all three keep", "in order", "of those", title=title)
-    for name in track(splits.HELD_OUT, "granularity", console=Console(stderr=True)):
+    held_out = [name for name in benchmark_sources(data) if name in splits.HELD_OUT]
+    for name in track(held_out, "granularity", console=Console(stderr=True)):
         rows = np.array([granularity(compressor, c.text, c.query) for c in cases(data, name, "answerable", count)])
-        if not len(rows):
-            continue
         some, ordered = (rows > 0).all(1), (np.diff(rows, axis=1) > 0).all(1)
         row = {"cases": len(rows), "kept": float(some.mean()), "ordered": float((ordered & some).sum() / max(some.sum(), 1))}
         results["granularity"][name] = row

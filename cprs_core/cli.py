@@ -7,26 +7,45 @@ import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from . import __version__
 from .errors import CprsError, InputError
+from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
 from .result import Compression, html_page
 
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors are printed, and end in the right exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CprsError as error:
+            _errors.print("[red]error:[/]", escape(str(error)))
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+
+
 app = typer.Typer(
     name="cprs",
+    cls=_Commands,
     help="Keep the words of long texts that matter for a question, verbatim.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+app.command("eval")(evaluate)
 
 
 class Format(StrEnum):
@@ -52,7 +71,7 @@ def _root(
 
 @app.command()
 def compress(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="UTF-8 text files; - is standard input.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="UTF-8 text files; - is standard input.")],
     query: Annotated[str, typer.Option("--query", "-q", help="The question that the kept words should answer.")],
     instruction: Annotated[
         str | None,
@@ -73,22 +92,19 @@ def compress(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
 ) -> None:
     """Compress files for a question. With no budget and no threshold, the model decides how much to keep."""
-    try:
-        if instruction is not None and preset is not None:
-            raise InputError("--instruction and --preset both say what to keep; give one of them")
-        chosen = Instruction.preset(preset) if preset is not None else Instruction.of(instruction)
-        texts = [_read(name) for name in files]
-        from .compressor import ContextCompressor
+    if instruction is not None and preset is not None:
+        raise InputError("--instruction and --preset both say what to keep; give one of them")
+    chosen = Instruction.preset(preset) if preset is not None else Instruction.of(instruction)
+    texts = [_read(name) for name in files]
+    from .compressor import ContextCompressor
 
-        compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size)
-        results = compressor.compress_documents(
-            texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
-        )
-        _write(_render(results, files, format), out)
-        if not quiet:
-            _summarise(results)
-    except CprsError as error:
-        _fail(error)
+    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size)
+    results = compressor.compress_documents(
+        texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
+    )
+    _write(_render(results, files, format), out)
+    if not quiet:
+        _summarise(results)
 
 
 @app.command()
@@ -108,7 +124,9 @@ def models() -> None:
 
 @app.command()
 def train(
-    data: Annotated[list[Path], typer.Argument(help="JSONL files, or folders with train/*.json.xz and haystack/*.txt.xz.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="JSONL files, or folders with train/NAME.json.xz and haystack/NAME.txt.xz.")
+    ],
     base: Annotated[str | None, typer.Option(help="The decoder to start from: a folder, a hub id or a .gguf file.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the checkpoint, its log and its recipe.")] = Path(
         "critic"
@@ -129,29 +147,26 @@ def train(
     A JSONL row is {"query": ..., "context": ..., "spans": [[start, end, "evidence"], ...]}, offsets in characters; the tag
     "answer" marks exact words. No spans: the context does not answer. For several devices, use accelerate launch.
     """
-    try:
-        from .training.config import TrainConfig
-        from .training.trainer import train as run
+    from .training.config import TrainConfig
+    from .training.trainer import train as run
 
-        text = _read(str(recipe)) if recipe else "{}"
-        config = TrainConfig.from_json(
-            text,
-            base=base,
-            bidirectional=bidirectional,
-            steps=steps,
-            learning_rate=learning_rate,
-            seed=seed,
-            precision=precision,
-            quantize=quantize,
-            teacher=teacher,
-            workers=workers,
-        )
-        if not config.base:
-            raise InputError("no base model; name one with --base (a folder, a hub id or a .gguf file)")
-        run(config, data, out, resume=resume)
-        _errors.print(f"saved to {out}; try it with: cprs compress FILE -q QUESTION --model {out}")
-    except CprsError as error:
-        _fail(error)
+    text = _read(str(recipe)) if recipe else "{}"
+    config = TrainConfig.from_json(
+        text,
+        base=base,
+        bidirectional=bidirectional,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        precision=precision,
+        quantize=quantize,
+        teacher=teacher,
+        workers=workers,
+    )
+    if not config.base:
+        raise InputError("no base model; name one with --base (a folder, a hub id or a .gguf file)")
+    run(config, data, out, resume=resume)
+    _errors.print(f"saved to {out}; try it with: cprs compress FILE -q QUESTION --model {out}")
 
 
 def _read(name: str) -> str:
@@ -215,11 +230,6 @@ def _summarise(results: list[Compression]) -> None:
         _errors.print(
             "nothing in there seems to matter for the query; --max-tokens keeps the best of it anyway", style="dim"
         )
-
-
-def _fail(error: CprsError) -> NoReturn:
-    _errors.print(f"[red]error:[/] {error}", markup=True)
-    raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
 
 
 def main() -> None:

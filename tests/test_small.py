@@ -67,7 +67,8 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
     for part in ("SmolLM2-135M", "Licence", "seed", "Limits", "benchmarks/quality.py"):
         assert part in card, part
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["decision_thresholds"] == small_config()["decision_thresholds"]
+    for rule in ("decision_thresholds", "decision_shares"):
+        assert log[-1][rule] == small_config()[rule]
     assert json.loads((folder / "recipe.json").read_text())["seed"] == 0
 
 

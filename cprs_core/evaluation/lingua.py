@@ -6,7 +6,7 @@ the text, not at most. What they kept is known token by token, so that their spa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,12 +92,16 @@ class TokenDropper(PromptCompressor):  # type: ignore[misc]
         self._length, self._kept = len(text), union(ranges([offsets[place] for place in places]))
         return result
 
-    def get_compressed_input(self, loss: Tensor, input_ids: Tensor, attention_mask: Tensor, *args: Any, **options: Any) -> Any:
+    def get_compressed_input(
+        self, loss: Tensor, input_ids: Tensor, attention_mask: Tensor, end: Any, *args: Any, **options: Any
+    ) -> Any:
         """Drops tokens of one step. Their places are dropped in the same way: as if they were the tokens."""
+        end = int(end)  # the package changes a tensor in place
         gone = self._places.shape[1] - input_ids.shape[1]  # out of the model's reach since the last step, and kept
         self._gone.append(self._places[:, :gone])
-        self._places = super().get_compressed_input(loss, self._places[:, gone:], attention_mask, *args, **options)[0]
-        return super().get_compressed_input(loss, input_ids, attention_mask, *args, **options)
+        places = self._places[:, gone:]
+        self._places = super().get_compressed_input(loss, places, attention_mask, end, *args, **options)[0]
+        return super().get_compressed_input(loss, input_ids, attention_mask, end, *args, **options)
 
 
 class _ListCaches:
@@ -105,13 +109,13 @@ class _ListCaches:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        taken = inspect.signature(model.forward).parameters
+        self._cache = "cache" if "cache" in taken else "past_key_values"  # newer and older transformers
 
     def __call__(self, input_ids: Tensor, *, attention_mask: Tensor, past_key_values: Any, use_cache: bool) -> Any:
-        cache = DynamicCache([tuple(pair) for pair in past_key_values or ()])
-        result = self._model(input_ids, attention_mask=attention_mask, past_key_values=cache, use_cache=use_cache)
-        return SimpleNamespace(
-            logits=result.logits, past_key_values=[(layer.keys, layer.values) for layer in cache.layers]
-        )
+        cache: Any = DynamicCache([tuple(pair) for pair in past_key_values or ()])
+        result = self._model(input_ids, attention_mask=attention_mask, use_cache=use_cache, **{self._cache: cache})
+        return SimpleNamespace(logits=result.logits, past_key_values=[(layer.keys, layer.values) for layer in cache.layers])
 
 
 class Lingua:
@@ -121,17 +125,14 @@ class Lingua:
         self.name = name
         self._dropper = dropper
 
-    def keep(self, case: Case, sentences: Ranges, shares: Sequence[float]) -> list[Ranges]:
-        """See :class:`~.methods.Method`; of each share, about as much is kept.
+    def keep(self, case: Case, sentences: Ranges, share: float) -> Ranges:
+        """See :class:`~.methods.Method`; about as much is kept, rather than at most.
 
         Raises:
             CprsError: the package gave up on this text.
         """
-        documents = _documents(sentences)
         try:
-            return [
-                self._dropper.compress(case.text, documents, case.query, share, SETTINGS[self.name]) for share in shares
-            ]
+            return self._dropper.compress(case.text, _documents(sentences), case.query, share, SETTINGS[self.name])
         except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise CprsError(
                 f"the package llmlingua failed on case {case.key} of {case.task} ({type(error).__name__}: {error}); try "

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +30,8 @@ class Method(Protocol):
         """As tables and plots call it."""
         ...
 
-    def keep(self, case: Case, sentences: Ranges, shares: Sequence[float]) -> list[Ranges]:
-        """For each share (0 to 1) of the text's characters: what is kept, int64 [k, 2], disjoint and in order."""
+    def keep(self, case: Case, sentences: Ranges, share: float) -> Ranges:
+        """A share (0 to 1) of the text's characters at most, int64 [k, 2], disjoint and in order."""
         ...
 
 
@@ -54,10 +53,10 @@ class Ranker(ABC):
             self._last = case, self.score(case, sentences)
         return self._last[1]
 
-    def keep(self, case: Case, sentences: Ranges, shares: Sequence[float]) -> list[Ranges]:
+    def keep(self, case: Case, sentences: Ranges, share: float) -> Ranges:
         """See :class:`Method`."""
-        lengths, scores = sentences[:, 1] - sentences[:, 0], self.scores(case, sentences)
-        return [sentences[select(lengths, scores, share * len(case.text))] for share in shares]
+        lengths = sentences[:, 1] - sentences[:, 0]
+        return sentences[select(lengths, self.scores(case, sentences), share * len(case.text))]
 
 
 def select(lengths: NDArray[np.int64], scores: NDArray[np.floating], budget: float) -> NDArray[np.bool_]:
@@ -73,24 +72,28 @@ def select(lengths: NDArray[np.int64], scores: NDArray[np.floating], budget: flo
 
 
 class Bm25(Ranker):
-    """BM25 over lower-cased words; a sentence is a document, the text is the collection."""
+    """BM25 over lower-cased words; a sentence is a document, the text is the collection.
+
+    Raises:
+        MissingExtraError: rank-bm25 is not installed.
+    """
 
     name = "bm25"
 
-    def score(self, case: Case, sentences: Ranges) -> Scores:
-        """See :class:`Ranker`.
-
-        Raises:
-            MissingExtraError: rank-bm25 is not installed.
-        """
+    def __init__(self) -> None:
+        super().__init__()
         try:
             from rank_bm25 import BM25Okapi
         except ImportError as error:
             raise MissingExtraError("rank-bm25", "eval") from error
+        self._index = BM25Okapi
+
+    def score(self, case: Case, sentences: Ranges) -> Scores:
+        """See :class:`Ranker`."""
         words = [_WORD.findall(case.text[start:end].lower()) for start, end in sentences.tolist()]
         if not any(words):
             return np.zeros(len(words))
-        return np.asarray(BM25Okapi(words).get_scores(_WORD.findall(case.query.lower())), np.float64)
+        return np.asarray(self._index(words).get_scores(_WORD.findall(case.query.lower())), np.float64)
 
 
 class Fusion(Ranker):
@@ -100,12 +103,12 @@ class Fusion(Ranker):
 
     def __init__(self, *rankers: Ranker) -> None:
         super().__init__()
-        self._rankers = rankers
+        self.rankers = rankers
 
     def score(self, case: Case, sentences: Ranges) -> Scores:
         """See :class:`Ranker`."""
         total = np.zeros(len(sentences))
-        for ranker in self._rankers:
+        for ranker in self.rankers:
             order = np.argsort(-ranker.scores(case, sentences), kind="stable")
             total[order] += 1 / (60 + np.arange(1, len(order) + 1))
         return total

@@ -1,12 +1,11 @@
 """What is measured of one case: plain functions of characters, sentences and words.
 
-    recall       share of the gold characters that were kept
-    retained     whether the answers are still in the kept text, verbatim
-    decision     precision, recall and F1 of whole sentences
-    reliability  how often what scores 0.7 matters, in ten bins, and the expected calibration error
-    exact, f1    of an answer in words, as SQuAD defines them
-
-Every figure is a number, so that figures of many cases are averaged one by one.
+recall       share of the gold characters that were kept
+retained     whether the answers are still in the kept text, verbatim
+decision     precision, recall and F1 of whole sentences
+reliability  how often what scores 0.7 matters, in ten bins, and the expected calibration error
+answered     exact match and F1 of an answer in words, as SQuAD defines them
+mean         every figure is a number, so that those of many cases are averaged one by one
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,15 @@ from .ranges import Ranges, intersection, marked, size
 BINS = 10
 
 Figures = dict[str, float]
+
+
+def mean(figures: Iterable[Figures]) -> Figures:
+    """The mean of each figure over those that have it."""
+    columns: dict[str, list[float]] = {}
+    for row in figures:
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in columns.items()}
 
 
 def recall(gold: Ranges, kept: Ranges) -> float:

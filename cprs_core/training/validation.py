@@ -84,11 +84,11 @@ def calibrate(
 
 
 def best_rule(found: Predictions, shares: Sequence[float]) -> tuple[float, float]:
-    """The limit and the share that :func:`calibrate` looks for."""
+    """The limit and the share that :func:`calibrate` looks for; of equals, the one that keeps least of nothing."""
 
-    def worth(rule: tuple[float, float]) -> float:
+    def worth(rule: tuple[float, float]) -> tuple[float, float]:
         f1, needless = decision(found, *rule)
-        return f1 if needless <= MOST_OF_NOTHING else -needless
+        return (f1 if needless <= MOST_OF_NOTHING else 0.0), -needless
 
     return max(((limit / 50, share) for limit in range(1, 48) for share in shares), key=worth)
 

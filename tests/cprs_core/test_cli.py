@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from cprs_core.cli import app
+from cprs_core.errors import CprsError
 
 TINY = str(Path(__file__).parents[1] / "data" / "tiny-checkpoint")
 TEXT = "The licence ends in 2031. It began in 2021.\r\nNobody renewed it. 中文句子。 Fin 😀.\n" * 4
@@ -105,11 +107,161 @@ def test_wrong_files_say_why(tmp_path: Path) -> None:
 def test_models_version_and_help() -> None:
     assert "cprs-small" in run("models").stdout
     assert run("--version").stdout.startswith("cprs ")
-    for command in ("compress", "train", "models"):
+    for command in ("compress", "train", "eval", "models"):
         assert run(command, "--help").exit_code == 0
 
 
 def test_help_is_quick_because_it_imports_no_torch() -> None:
-    code = "import sys; from cprs_core.cli import app; app(['--version'], standalone_mode=False)"
-    code += "; sys.exit('torch' in sys.modules)"
+    code = "import sys; from cprs_core.cli import app; app(['eval', '--help'], standalone_mode=False)"
+    code += "; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+SMALL = ["niah/single", "niah/multikey", "--lengths", "300,0.4k", "--depths", "2", "--limit", "2", "--model", TINY]
+SMALL += ["--device", "cpu", "--methods", "cprs,bm25,random", "--budgets", "20,5"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    out = tmp_path_factory.mktemp("eval") / "run"
+    return out, run("eval", *SMALL, "--out", str(out))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
+
+
+def timeless(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "figures": {name: group for name, group in row["figures"].items() if name != "cost"}}
+
+
+def test_eval_prints_tables_and_leaves_rows_figures_and_pictures(evaluated: tuple[Path, Result]) -> None:
+    out, result = evaluated
+    assert result.exit_code == 0, result.output
+    for words in ("Evidence recall", "Answers retained", "own decision", "niah/multikey", "all tasks", "5 %", "random"):
+        assert words in result.stdout
+    assert "Traceback" not in result.stderr and "needles.png" in result.stderr
+    found = rows(out)
+    methods = ("cprs", "bm25", "random")
+    assert [(row["number"], row["method"]) for row in found] == [(number, name) for number in range(4) for name in methods]
+    assert {row["about"]["length"] for row in found} <= {300, 400}
+    figures = json.loads((out / "results.json").read_text())
+    assert set(figures) == {"settings", "machine", "tasks", "groups"}
+    assert list(figures["tasks"]) == ["niah/single", "niah/multikey", "all tasks"]
+    assert list(figures["tasks"]["niah/single"]["bm25"]["recall"]) == ["5", "20"]
+    assert figures["settings"]["lengths"] == [300, 400] and figures["machine"]["cprs"]
+    for name in ("recall", "needles", "reliability"):
+        assert (out / f"{name}.png").stat().st_size > 5_000
+
+
+def test_eval_is_stopped_and_goes_on(
+    evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cprs_core.evaluation.store import Store
+
+    out, add = tmp_path / "run", Store.add
+
+    def interrupted(self: Store, row: Any) -> None:
+        if len(self.rows) == 4:
+            raise KeyboardInterrupt
+        add(self, row)
+
+    monkeypatch.setattr(Store, "add", interrupted)
+    stopped = run("eval", *SMALL, "--out", str(out))
+    assert stopped.exit_code == 130 and "--resume" in stopped.stderr and str(out) in stopped.stderr
+    assert not (out / "results.json").exists() and len(rows(out)) == 4
+    monkeypatch.undo()
+
+    before = rows(out)
+    again = run("eval", *SMALL, "--out", str(out))
+    assert again.exit_code == 2 and "--resume" in again.stderr
+    other = run("eval", *SMALL, "--seed", "1", "--out", str(out), "--resume")
+    assert other.exit_code == 2 and "seed was 0 and is now 1" in other.stderr
+    resumed = run("eval", *SMALL, "--out", str(out), "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert rows(out)[:4] == before
+    assert [timeless(row) for row in rows(out)] == [timeless(row) for row in rows(evaluated[0])]
+    finished = rows(out)
+    assert run("eval", *SMALL, "--out", str(out), "--resume").exit_code == 0 and rows(out) == finished
+
+
+def test_eval_of_questions_with_and_without_an_answer(tmp_path: Path) -> None:
+    lines = [
+        {"query": "When does the licence end?", "context": TEXT, "answers": ["2031"]},
+        {"query": "Who is the owner?", "context": TEXT, "answers": []},
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    given = ["eval", "qa", "--file", str(file), "--model", TINY, "--device", "cpu", "--methods", "cprs,lead"]
+    result = run(*given)
+    assert result.exit_code == 0, result.output
+    assert "qa/mine" in result.stdout and "kept without" in result.stdout and result.stdout.count("own decision") == 1
+    out = tmp_path / "run"
+    assert run(*given, "--out", str(out)).exit_code == 0
+    file.write_text(json.dumps(lines[0]))
+    changed = run(*given, "--out", str(out), "--resume")
+    assert changed.exit_code == 2 and "files was" in changed.stderr
+
+
+def test_eval_with_a_reader_that_goes_away_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the tries
+    options = ["--llm", "http://127.0.0.1:9/v1", "--llm-model", "m", "--llm-budget", "10", "--out", str(tmp_path / "run")]
+    result = run("eval", *SMALL, *options)
+    assert result.exit_code == 1 and "no answer from http://127.0.0.1:9/v1" in result.stderr
+    assert "no case was done yet" in result.stderr and "Traceback" not in result.stderr
+
+    answers = iter(["4711"] * 4)
+
+    def answer(self: Any, query: str, context: str) -> str:
+        try:
+            return next(answers)
+        except StopIteration:
+            raise CprsError("it went away") from None
+
+    monkeypatch.setattr("cprs_core.evaluation.llm.ServiceReader.answer", answer)
+    result = run("eval", *SMALL, *options)
+    assert result.exit_code == 1 and "it went away" in result.stderr and "--resume" in result.stderr
+    assert [row["method"] for row in rows(tmp_path / "run")] == ["cprs", "bm25", "random", "full text"]
+    answers = iter(["4711"] * 20)
+    result = run("eval", *SMALL, *options, "--resume")
+    assert result.exit_code == 0 and "Answers of the LLM" in result.stdout and "full text" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "reason"),
+    [
+        (["--methods", "cprs,bm52"], 2, "bm52"),
+        (["--methods", "llmlingua"], 2, "--lingua-model"),
+        (["--lengths", "4q"], 2, "4q"),
+        (["--lengths", "4k,4000"], 2, "different"),
+        (["--depths", "0"], 2, "depths"),
+        (["--budgets", "0"], 2, "over 0"),
+        (["--budgets", "5,x"], 2, "x is no share"),
+        (["--llm-budget", "10"], 2, "--llm"),
+        (["--llm", "nowhere"], 2, "hf:"),
+        (["--llm", "http://x/v1", "--llm-model", "m", "--llm-budget", "200"], 2, "up to 100"),
+        (["--resume"], 2, "--out"),
+        (["--file", "none.jsonl"], 2, "none.jsonl"),
+        (["--model", "./no/such/folder"], 1, "no folder"),
+        (["niah"], 2, "named twice"),
+        (["niah/single"], 2, "named twice"),
+        (["nonsense"], 2, "no task 'nonsense'"),
+        (["qa"], 2, "JSONL"),
+    ],
+)
+def test_eval_says_what_is_wrong(more: list[str], code: int, reason: str) -> None:
+    result = run("eval", *SMALL, *more)
+    assert result.exit_code == code and reason in result.stderr and "Traceback" not in result.stderr
+
+
+def test_eval_names_the_methods_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cprs_core.evaluation.lineup.usual_methods", lambda: (["bm25"], ["embeddings", "fusion"]))
+    given = [part for part in SMALL if part not in ("--methods", "cprs,bm25,random")]
+    result = run("eval", *given, "--limit", "1")
+    assert result.exit_code == 0 and "embeddings, fusion left out" in result.stderr
+    assert "cprs-core[eval]" in result.stderr and "bm25" in result.stdout
+
+
+def test_errors_are_printed_as_they_are(tmp_path: Path) -> None:
+    result = run("eval", "[bold]niah[/bold]", "--model", TINY)
+    assert result.exit_code == 2 and "'[bold]niah[/bold]'" in result.stderr
