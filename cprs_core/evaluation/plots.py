@@ -141,14 +141,8 @@ def reliability(tasks: dict[str, Any]) -> Figure | None:
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1, label="perfectly calibrated")
-    upper.plot(
-        scores[some] / counts[some],
-        truth[some] / counts[some],
-        "o-",
-        color=_LOOKS["cprs"]["color"],
-        clip_on=False,
-        label="cprs",
-    )
+    blue = _LOOKS["cprs"]["color"]
+    upper.plot(scores[some] / counts[some], truth[some] / counts[some], "o-", color=blue, clip_on=False, label="cprs")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is evidence")
     upper.legend(loc="lower right", fontsize=9)
     upper.grid(alpha=0.3)
