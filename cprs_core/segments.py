@@ -180,8 +180,9 @@ def _sentence_cuts(text: str) -> Iterator[int]:
     for lines, start, _ in _paragraphs(text):
         block = end = start  # a block: lines that soft breaks join
         for line, soft in zip(lines, _soft_breaks(lines), strict=True):
+            underlines = line.startswith("~~~~") and end > start and not fenced  # a heading
             end += len(line)
-            fence = line.lstrip().startswith(("```", "~~~")) and line.count("```") < 2
+            fence = line.lstrip().startswith(("```", "~~~")) and line.count("```") < 2 and not underlines
             whole = len(line) < 1000 and bool(fence or fenced or line.count("|") > 1 or _RECORD.match(line))
             fenced ^= fence
             if soft and not whole:

@@ -31,6 +31,7 @@ SENTENCES = [
     "She got a Ph.D.¦ It took years.",
     "Born c. 1520 (d. 1580), pp. 3 and Op. 10 of Jan. 5.¦ Next.",
     "It rose in 1999.¦ The end came in World War II.¦ Nobody knew.",
+    "A heading\n¦~~~~~~~~~\n\n¦First. ¦Second.\n\n¦~~~~\n¦x = 1. 2\n¦~~~~\n\n¦Third. ¦Fourth.",
     # logs, JSON, comma-separated values: a line is a unit, whatever stops are in it
     "2024-01-03 10:11:12,123 INFO Started. Listening on :80\n¦2024-01-03 10:11:13 ERROR Failed. Retry in 5 s\n¦Traceback:",
     "[12:00:01] WARN Disk full. Call Bob.\n¦INFO: Done. Bye.\n¦Jan  3 10:11:12 host sshd[1]: Accepted. Hello",
