@@ -155,17 +155,22 @@ def _inside(ranges: Ints, n: int) -> Bools:
 
 
 def choose(parts: Sequence[Candidates], budget: int) -> list[Bools]:
-    """The best-scored candidates of all parts whose tokens fit into the budget together, as masks; one that does not fit
-    is skipped, and equal scores go in reading order."""
-    costs = np.concatenate([part.tokens for part in parts])
-    order = np.argsort(-np.concatenate([part.scores for part in parts]), kind="stable")
+    """The best-scored candidates of all parts whose tokens fit into the budget together, as masks."""
+    costs, scores = np.concatenate([part.tokens for part in parts]), np.concatenate([part.scores for part in parts])
+    return np.split(best_fitting(costs, scores, budget), np.cumsum([len(part) for part in parts])[:-1])
+
+
+def best_fitting(costs: Ints, scores: Floats, budget: float) -> Bools:
+    """bool [n]: the best-scored whose costs fit into the budget together; one that does not fit is skipped, and equal
+    scores go in reading order."""
     chosen = np.zeros(len(costs), bool)
+    order = np.argsort(-scores, kind="stable")
     while len(order := order[costs[order] <= budget]):
         fits = int(np.searchsorted(np.cumsum(costs[order]), budget, side="right"))
         chosen[order[:fits]] = True
         budget -= int(costs[order[:fits]].sum())
         order = order[fits:]
-    return np.split(chosen, np.cumsum([len(part) for part in parts])[:-1])
+    return chosen
 
 
 def drop_weakest(parts: Sequence[Candidates], masks: Sequence[Bools], tokens: int) -> list[Bools]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingExtraError
+from ..spans import best_fitting
 from .case import Case
 from .ranges import Ranges, covered
 
@@ -56,19 +57,7 @@ class Ranker(ABC):
     def keep(self, case: Case, sentences: Ranges, share: float) -> Ranges:
         """See :class:`Method`."""
         lengths = sentences[:, 1] - sentences[:, 0]
-        return sentences[select(lengths, self.scores(case, sentences), share * len(case.text))]
-
-
-def select(lengths: NDArray[np.int64], scores: NDArray[np.floating], budget: float) -> NDArray[np.bool_]:
-    """bool [n]: the best-scored, as many as fit; one that does not is skipped. Equal scores go in reading order."""
-    taken = np.zeros(len(lengths), bool)
-    order = np.argsort(-scores, kind="stable")
-    while len(order := order[lengths[order] <= budget]):
-        fits = int(np.searchsorted(np.cumsum(lengths[order]), budget, side="right"))
-        taken[order[:fits]] = True
-        budget -= lengths[order[:fits]].sum()
-        order = order[fits:]
-    return taken
+        return sentences[best_fitting(lengths, self.scores(case, sentences), share * len(case.text))]
 
 
 class Bm25(Ranker):

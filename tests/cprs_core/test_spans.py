@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cprs_core import spans as module
 from cprs_core.segments import segment
-from cprs_core.spans import Candidates, TokenScores, candidates, choose, complete, runs
+from cprs_core.spans import Candidates, TokenScores, best_fitting, candidates, choose, complete, runs
 
 B, I, O, E = range(4)  # noqa: E741
 
@@ -252,3 +252,23 @@ def test_a_million_tokens_with_ten_thousand_spans_take_less_than_a_second(unit):
     (mask,) = choose([found], 40_000)
     assert time.perf_counter() - began < 1
     assert len(kept) == 10_000 and mask.any()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 4)), max_size=30),
+    st.floats(0, 200),
+)
+def test_the_best_fitting_are_those_of_a_greedy_loop(sentences: list[tuple[int, int]], budget: float) -> None:
+    taken, left = [False] * len(sentences), budget
+    for index in sorted(range(len(sentences)), key=lambda index: (-sentences[index][1], index)):
+        if sentences[index][0] <= left:
+            taken[index] = True
+            left -= sentences[index][0]
+    lengths, scores = np.array(sentences, np.int64).reshape(-1, 2).T
+    assert best_fitting(lengths, scores.astype(float), budget).tolist() == taken
+
+
+def test_what_does_not_fit_is_skipped() -> None:
+    lengths, scores = np.array([30, 8, 5]), np.array([3.0, 2.0, 1.0])
+    assert best_fitting(lengths, scores, 15).tolist() == [False, True, True]
+    assert best_fitting(lengths, scores, 4).tolist() == [False, False, False]

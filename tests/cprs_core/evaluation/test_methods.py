@@ -1,4 +1,4 @@
-"""Methods without a model: rankings by hand, and a selection that plain loops confirm."""
+"""Methods without a model: rankings by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cprs_core.errors import MissingExtraError
 from cprs_core.evaluation.case import Case
-from cprs_core.evaluation.methods import Bm25, Fusion, Lead, Oracle, Random, Ranker, Scores, select
+from cprs_core.evaluation.methods import Bm25, Fusion, Lead, Oracle, Random, Ranker, Scores
 from cprs_core.evaluation.metrics import recall
 from cprs_core.evaluation.ranges import Ranges, intersection
 from cprs_core.segments import segment
@@ -21,26 +21,6 @@ from cprs_core.segments import segment
 from .cases import characters, made
 
 SENTENCES = segment(made().text, "sentence")
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 4)), max_size=30),
-    st.floats(0, 200),
-)
-def test_select_is_the_greedy_loop(sentences: list[tuple[int, int]], budget: float) -> None:
-    taken, left = [False] * len(sentences), budget
-    for index in sorted(range(len(sentences)), key=lambda index: (-sentences[index][1], index)):
-        if sentences[index][0] <= left:
-            taken[index] = True
-            left -= sentences[index][0]
-    lengths, scores = np.array(sentences, np.int64).reshape(-1, 2).T
-    assert select(lengths, scores.astype(float), budget).tolist() == taken
-
-
-def test_a_sentence_that_does_not_fit_is_skipped() -> None:
-    lengths, scores = np.array([30, 8, 5]), np.array([3.0, 2.0, 1.0])
-    assert select(lengths, scores, 15).tolist() == [False, True, True]
-    assert select(lengths, scores, 4).tolist() == [False, False, False]
 
 
 @pytest.mark.parametrize("ranker", [Bm25(), Fusion(Bm25(), Lead()), Random(), Lead(), Oracle()], ids=lambda it: it.name)
