@@ -32,8 +32,10 @@ def benchmark_sources(folder: str | Path) -> list[str]:
     return sorted(names, key=lambda name: (name not in splits.HELD_OUT, name))
 
 
-def cases(folder: str | Path, source: str, kind: Kind, count: int, seed: int = 0) -> Iterator[Case]:
-    """Up to ``count`` cases of a source; the source is the ``task``.
+def cases(
+    folder: str | Path, source: str, kind: Kind, count: int, seed: int = 0, shard: int = 0, shards: int = 1
+) -> Iterator[Case]:
+    """Up to ``count`` cases of a source (their ``task``), or every ``shards``-th of them from the ``shard``-th on.
 
     ``answerable`` records have evidence; ``unanswerable`` ones have none in their context; ``absent`` are the
     answerable ones put to the other contexts alone.
@@ -43,7 +45,7 @@ def cases(folder: str | Path, source: str, kind: Kind, count: int, seed: int = 0
     wanted = [record for record in records if (not record["spans"] if kind == "unanswerable" else len(_evidence(record)))]
     source_seed = zlib.crc32(source.encode())
     order = np.random.default_rng((seed, source_seed)).permutation(len(wanted))
-    for index in order[:count].tolist():
+    for index in order[:count][shard::shards].tolist():
         record, rng = wanted[index], np.random.default_rng((seed, source_seed, index))
         text, gold = bury(record, others, rng, present=kind != "absent")
         if text and (kind != "answerable" or len(gold)):

@@ -5,7 +5,7 @@ The cases are records of the validation split (``cases.py``); methods, sentences
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from rich.table import Table
 from cprs_core import ContextCompressor
 from cprs_core.errors import CprsError, InputError
 from cprs_core.evaluation.case import Case
-from cprs_core.evaluation.lineup import open_methods
+from cprs_core.evaluation.lineup import METHODS, open_methods
 from cprs_core.evaluation.metrics import mean
 from cprs_core.evaluation.report import machine, results, summary
 from cprs_core.evaluation.runner import Row, Runner
@@ -31,6 +31,7 @@ WIDE = 0.05  # share of the text from which evidence is wide
 NEEDLE_LENGTHS = (8_000, 32_000, 128_000)  # tokens
 
 WITHOUT_ANSWER: tuple[Kind, ...] = ("unanswerable", "absent")
+KINDS: tuple[Kind, ...] = ("answerable", *WITHOUT_ANSWER)
 NEEDLES = "niah/single"
 
 Settings = dict[str, Any]
@@ -85,37 +86,46 @@ def measured(data: Path, settings: Settings, shard: int, shards: int) -> Iterato
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
 
-        def rows(runner: Runner, found: Sequence[Case], name: str) -> list[Row]:
-            mine = progress.track(range(shard, len(found), shards), description=name)
-            return [row for number in mine for row in runner.rows(number, found[number], runner.names)]
+        def rows(runner: Runner, found: Iterable[Case], name: str, total: int) -> list[Row]:
+            numbered = enumerate(progress.track(found, total=total, description=name))
+            return [row for place, case in numbered for row in runner.rows(shard + place * shards, case, runner.names)]
 
         for name in settings["sources"]:
-            some = rows(compared, list(cases(data, name, "answerable", settings["cases"], settings["seed"])), name)
-            for kind in WITHOUT_ANSWER if cprs else ():
-                found = list(cases(data, name, kind, settings["no_answer"], settings["seed"]))
-                some += rows(alone, found, f"{name}, {kind}")
+            some: list[Row] = []
+            for kind in KINDS if cprs else KINDS[:1]:
+                runner, count = (alone, settings["no_answer"]) if kind in WITHOUT_ANSWER else (compared, settings["cases"])
+                found = cases(data, name, kind, count, settings["seed"], shard, shards)
+                some += rows(runner, found, f"{name}, {kind}", -(-count // shards))
             yield some
         if cprs and settings["needles"]:
             with TemporaryDirectory() as folder:
                 Path(folder, "prose.txt").write_text("\n\n".join(splits.haystack(data, "valid")), encoding="utf-8")
                 options = TaskOptions(NEEDLE_LENGTHS, settings["needles"], seed=settings["seed"], haystack=folder)
-                yield rows(alone, build(NEEDLES, options, compressor.count_tokens), "needles")
+                found = build(NEEDLES, options, compressor.count_tokens)
+                mine = range(shard, len(found), shards)
+                yield rows(alone, (found[number] for number in mine), "needles", len(mine))
 
 
 def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
-    """The report of a run from those of its shards: the same figures as without shards, seconds apart."""
-    settings = reports[0]["settings"]
-    if any(report["settings"] != settings for report in reports):
-        raise InputError("the files are of runs with different settings; merge the shards of one run")
-    rows = [row for report in reports for row in report["rows"]]
-    if len({(row["task"], row["key"], row["method"]) for row in rows}) < len(rows):
-        raise InputError("a case is in more than one of the files; name each shard once")
-    return figures(settings, rows)
+    """The report of a run from those of its shards, or of its methods: the same figures as at once, seconds apart."""
+    settings = max((report["settings"] for report in reports), key=lambda settings: "cprs" in settings["methods"])
+    for other in (report["settings"] for report in reports):
+        alike = settings.keys() - {"methods"} if "cprs" in other["methods"] else {"sources", "cases", "seed"}
+        if any(other[name] != settings[name] for name in alike):
+            raise InputError("the files are of runs with different settings; merge the shards, or the methods, of one run")
+    methods = dict.fromkeys(name for report in reports for name in report["settings"]["methods"])
+    rows: dict[tuple[str, ...], Row] = {}
+    for row in (row for report in reports for row in report["rows"]):
+        key = row["task"], row["key"], row["method"]
+        if key in rows and row["method"] != "oracle":  # the oracle is in every run
+            raise InputError("a case is in more than one of the files; name each shard once")
+        rows[key] = row
+    return figures(settings | {"methods": sorted(methods, key=METHODS.index)}, list(rows.values()))
 
 
 def figures(settings: Settings, rows: list[Row]) -> dict[str, Any]:
     """All figures: by source, their means over the sources, and of the needles; and the rows that they come from."""
-    rows = sorted(rows, key=lambda row: (row["task"], row["about"]["kind"], row["number"]))  # as in one run
+    rows = sorted(rows, key=lambda row: (row["task"], row["key"]))  # in the same order whatever was merged
     sources = {name: of for name in settings["sources"] if (of := _source([row for row in rows if row["task"] == name]))}
     means: dict[str, Any] = {}
     for title, held_out in (("held out", True), ("other", False)):

@@ -18,21 +18,36 @@ from .config import TrainConfig
 
 
 def load_base(config: TrainConfig) -> TokenCritic:
-    """The base model in float32 as a critic with a new label head (or its own, if it is one; 4-bit weights unpacked).
+    """The base model in float32 as a critic with a new label head (or its own, if it is one; 4-bit weights unpacked), its
+    weights averaged with those of other critics, if the recipe names some.
 
     Raises:
         ModelLoadError: missing, or of a kind that cannot be a critic.
-        InputError: a border that it does not have.
+        InputError: a border that it does not have, or critics of different shapes.
     """
-    source = _source(config.base)
+    model = _load_critic(config.base, config.bidirectional)
+    weights = dict(model.named_parameters())
+    for count, name in enumerate(config.average_with, 2):
+        others = dict(_load_critic(name, config.bidirectional).named_parameters())
+        if {key: x.shape for key, x in weights.items()} != {key: x.shape for key, x in others.items()}:
+            raise InputError(
+                f"the weights of {name} and {config.base} differ in shape; only critics of one base have a mean"
+            )
+        for key, weight in weights.items():
+            weight.data.lerp_(others[key].data, 1 / count)
+    return model
+
+
+def _load_critic(name: str, bidirectional: int | None) -> TokenCritic:
+    source = _source(name)
     try:
         base = AutoConfig.from_pretrained(**source)
         layers = base.num_hidden_layers
-        upper = config.bidirectional
+        upper = bidirectional
         if upper is None:
             upper = layers - getattr(base, "first_bidirectional_layer", round(layers * 0.6))
         if not 0 <= upper <= layers:
-            raise InputError(f"bidirectional must be 0 to {layers}, the number of layers of {config.base}; got {upper}")
+            raise InputError(f"bidirectional must be 0 to {layers}, the number of layers of {name}; got {upper}")
         base.first_bidirectional_layer = layers - upper
         if getattr(base, "cprs_quantization", None):
             packed = read_weights(source["pretrained_model_name_or_path"])
@@ -52,7 +67,7 @@ def load_base(config: TrainConfig) -> TokenCritic:
     except (OSError, ValueError) as error:
         if isinstance(error, (InputError, ModelLoadError)):
             raise
-        raise ModelLoadError(f"cannot load the base model {config.base!r}: {error}") from error
+        raise ModelLoadError(f"cannot load the base model {name!r}: {error}") from error
 
 
 def load_tokenizer(base: str) -> tuple[Any, TextTokenizer]:
@@ -76,6 +91,7 @@ def save(model: TokenCritic, tokenizer: Any, out: Path, config: TrainConfig) -> 
     """Writes a checkpoint that :func:`cprs_core.loading.load` reads: 4-bit if trained so, else bfloat16."""
     from safetensors.torch import save_file
 
+    out.mkdir(parents=True, exist_ok=True)
     if config.quantize:
         quantization.finish_training(model)
     model.config.window_size = config.window_size

@@ -17,14 +17,18 @@ class TrainConfig:
 
     Attributes:
         base: folder or hub id of a decoder (or of a critic, to go on from it).
+        average_with: critics trained from the same base, whose weights are averaged with it to begin with (model soup,
+            arXiv 2203.05482).
         bidirectional: how many of the upper layers look both ways; None = what the base's config says, else 40 %.
         mixture: what windows hold. loss: what is minimised.
         quantize: train with 4-bit weights in the loop and save them so.
+        save_unrounded: also save the weights as they are before the rounding, in bfloat16, to the folder ``unrounded``.
         teacher: a critic with the same tokenizer whose outputs are soft targets too.
         sentence_teacher: an embedding model (folder or hub id) that orders the sentences that do not matter.
     """
 
     base: str = ""
+    average_with: tuple[str, ...] = ()
     bidirectional: int | None = None
     steps: int = 1000
     learning_rate: float = 4e-4
@@ -34,6 +38,7 @@ class TrainConfig:
     clip: float = 1.0
     seed: int = 0
     quantize: bool = False
+    save_unrounded: bool = False
     precision: str = "no"
     compile: bool = False
     gradient_checkpointing: bool = False
@@ -72,6 +77,7 @@ class TrainConfig:
                 if "label_classes" in loss:
                     loss["label_classes"] = tuple(loss["label_classes"])
                 values["loss"] = LossWeights(**loss)
+            values["average_with"] = tuple(values.get("average_with", ()))
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"the recipe cannot be read: {error}") from error

@@ -243,7 +243,7 @@ class Examples(torch.utils.data.Dataset[dict[str, Tensor]]):
             focus = int(rng.choice(hits)) if len(hits) and rng.random() < 0.95 else rng.randrange(len(tokens))
             first = min(max(0, focus - rng.randrange(room)), len(tokens) - room)
         starts, ends = tokens.starts[first : first + room], tokens.ends[first : first + room]
-        spans = task.spans + _unresolved(task, int(starts[0]) if len(starts) else 0)
+        spans = task.spans + (_unresolved(task, int(starts[0]), int(ends[-1])) if len(starts) else [])
         ranges = [(start, end) for start, end, _ in spans]
         sentences, relevant, texts = judge(task.text, ranges, starts, ends)
         if instruction.unit == "word":
@@ -329,10 +329,10 @@ def _cut(rng: random.Random, text: str, size: int) -> str:
     return piece if start == 0 else piece[piece.find(" ") + 1 :]
 
 
-def _unresolved(task: tasks.Task, start: int) -> list[tasks.Span]:
-    """Statements of rival chains that may be the wanted one's for all that a window from ``start`` on shows: it lacks the
-    first statement of both. Better keep both than lose the wanted one."""
-    if not task.rivals or not task.spans or task.spans[0][0] >= start:
+def _unresolved(task: tasks.Task, start: int, end: int) -> list[tasks.Span]:
+    """Statements of rival chains that may be the wanted one's for all that a window from ``start`` to ``end`` shows: it
+    lacks the first statement of both. Better keep both than lose the wanted one."""
+    if not task.rivals or not task.spans or start <= task.spans[0][0] < end:
         return []
     return [span for chain in task.rivals if chain[0][0] < start for span in chain]
 

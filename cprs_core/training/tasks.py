@@ -1,4 +1,4 @@
-"""Made-up tasks in real text: needles, pass keys, key-value pairs and assignment chains, in ever-changing formats.
+"""Made-up tasks in real text: needles, pass keys, key-value pairs, assignment chains and tables, in ever-changing formats.
 
 A task returns the query, the text and the character spans that matter. Whatever is fixed in a format, a model learns by
 heart; so sentence forms, key and value kinds, counts, separators and distractor needles all vary.
@@ -40,6 +40,15 @@ _PASS_KEYS = (
     ("By the way, the door opens with {value}.", "Which code opens the door?"),
     ("The best thing to remember today is the word {value}.", "What is the word to remember?"),
 )
+_ROWS = (("", " | ", ""), ("| ", " | ", " |"), ("", ",", ""), ("", "\t", ""), ("", "   ", ""))
+_CORNERS = ("Item", "Name", "Year ended", "In thousands", "Figures")
+_OF_A_CELL = (
+    "What was the {row} in {column}?",
+    "How much {row} was there in {column}?",
+    "{row} {column}",
+    "Give the figure for {row} under {column}.",
+)
+_OF_A_ROW = ("How did {row} change?", "What are the figures for {row}?", "{row}")
 _VALUE_NOUNS = {
     "number": ("number", "code", "pin", "identifier", "secret number"),
     "word": ("word", "password", "code word", "keyword"),
@@ -111,6 +120,53 @@ def key_values(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
     for key, value in pairs:
         task.add(form.format(key, value) + "\n", relevant=key == wanted)
     return task
+
+
+def tables(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
+    """One to three tables of figures between paragraphs; the query asks for a cell, or for a whole row. What matters is
+    the row, and the line above it that says what its columns are."""
+    forms = [rng.choice(_ROWS) for _ in range(rng.choice([1, 1, 2, 3]))]
+    made = [_table(rng, words) for _ in forms]
+    (columns, rows), asked = made[0], rng.randrange(len(made[0][1]))
+    question = rng.choice(_OF_A_CELL if rng.random() < 0.75 else _OF_A_ROW)
+    query = question.format(row=rows[asked][0].lower(), column=rng.choice(columns))
+    task, pieces = Task(query), re.split(r"(?<=\n)", filler)
+    order = list(range(len(made)))
+    rng.shuffle(order)
+    places = sorted(rng.randint(0, len(pieces)) for _ in order)
+    last = 0
+    for place, number in zip(places, order, strict=True):
+        task.add("".join(pieces[last:place]).rstrip() + "\n\n")
+        last = place
+        (columns, rows), (before, between, after) = made[number], forms[number]
+        lines = [[rng.choice(_CORNERS), *columns], *([name, *cells] for name, cells in rows)]
+        for index, cells in enumerate(lines):
+            bare = [cell.replace(between, "") for cell in cells]  # "1,000" in comma-separated values
+            task.add(before + between.join(bare) + after, relevant=number == 0 and index in (0, asked + 1))
+            task.add("\n")
+            if index == 0 and before:  # Markdown
+                task.add("|" + "---|" * len(cells) + "\n")
+        task.add("\n")
+    task.add("".join(pieces[last:]))
+    return task
+
+
+def _table(rng: random.Random, words: Sequence[str]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Headings, and rows of a name and a figure for each heading."""
+    first = rng.randint(1950, 2030)
+    kinds = (
+        [str(first + step) for step in range(5)],
+        [f"Q{quarter} {first}" for quarter in range(1, 5)],
+        ["January", "February", "March", "April", "May", "June"],
+        [_word(rng, words).capitalize() for _ in range(6)],
+    )
+    columns = rng.choice(kinds)[: rng.randint(2, 6)]
+    names = list(dict.fromkeys(" ".join(_word(rng, words) for _ in range(rng.choice([1, 2, 2, 3]))) for _ in range(14)))
+    form = rng.choice(["{:,}", "{:,}", "${:,}", "{:,}.5", "{}%"])
+    return columns, [
+        (name.capitalize(), [form.format(rng.randint(1, 10 ** rng.randint(1, 6))) for _ in columns])
+        for name in names[: rng.randint(3, 14)]
+    ]
 
 
 def chains(rng: random.Random, filler: str, words: Sequence[str]) -> Task:
@@ -197,6 +253,7 @@ TASKS: dict[str, tuple[Maker, int]] = {
     "pass_key": (pass_key, 1),
     "key_values": (key_values, 1),
     "chains": (chains, 3),
+    "tables": (tables, 1),
 }
 """The tasks by name, and how often each is drawn."""
 

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,8 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
         thresholds, shares = calibrate(trained, held, config, accelerator)
         log.write({"step": config.steps, "decision_thresholds": thresholds, "decision_shares": shares})
         trained.config.decision_thresholds, trained.config.decision_shares = thresholds, shares
+        if config.save_unrounded:
+            save(trained, tokenizer, out / "unrounded", replace(config, quantize=False))
         save(trained, tokenizer, out, config)
         plot(out / "log.jsonl", out / "training.png")
     return out

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ..model import TokenCritic
 from ..spans import O
@@ -41,8 +42,9 @@ def predictions(
         rows = counted.nonzero()[:, 0] + windows
         found[unit].append((scores[counted].cpu(), truth[counted].cpu(), rows.cpu()))
 
-    for index in range(config.validation_batches):
-        batch = {name: tensor.to(accelerator.device) for name, tensor in held[index].items()}
+    order = range(config.validation_batches)
+    for batch in DataLoader(held, batch_size=None, sampler=order, num_workers=config.workers):
+        batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         with accelerator.autocast():
             output = model(batch["input_ids"], tag_ids=batch["tag_ids"])
         loss += sum(float(part) for part in objective(output, batch, config.loss).values()) / config.validation_batches

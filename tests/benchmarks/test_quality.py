@@ -108,6 +108,17 @@ def test_shards_give_the_figures_of_one_run(folder: Path, tmp_path: Path) -> Non
     assert "MEAN held out" in result.output and merged.output.count("qed") == 1
 
 
+def test_methods_measured_apart_give_the_figures_of_one_run(folder: Path, tmp_path: Path) -> None:
+    given = ["--data", str(folder), "--model", TINY, "--cases", "5", "--no-answer", "1"]
+    for name, methods in (("all", "bm25,random,lead"), ("one", "lead,bm25"), ("two", "random")):
+        assert run(*given, "--methods", methods, "--out", str(tmp_path / name)).exit_code == 0
+    merged = run("--merge", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "merged"))
+    assert merged.exit_code == 0, merged.output
+    whole, together = (json.loads((tmp_path / name).read_text()) for name in ("all", "merged"))
+    assert together["settings"]["methods"] == ["bm25", "random", "lead", "oracle"]
+    assert without_seconds(together["sources"]) == without_seconds(whole["sources"])
+
+
 def test_the_model_is_measured_in_every_way(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(quality, "NEEDLE_LENGTHS", (600, 900))
     monkeypatch.setattr("cases.BURIED_IN", 2_000)

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from cprs_core.spans import B, O, runs
 from cprs_core.tokens import TextTokenizer
 from cprs_core.training import data
-from cprs_core.training.examples import Examples, Mixture, steps
+from cprs_core.training.examples import Examples, Mixture, _unresolved, steps
 from cprs_core.training.losses import IGNORE
 from cprs_core.training.tasks import Task
 
@@ -105,3 +105,17 @@ def test_statements_that_may_belong_to_the_chain_are_kept(tokenizer: TextTokeniz
     assert both, "a window with the links alone marks both"
     start = [w for w in kept if (w["labels"][100:160] == B).any() and (w["labels"][-40:] == O).all()]
     assert all((w["labels"] == B).sum() == 1 for w in start), "where the chain begins, its rival is none of it"
+
+
+def test_links_of_a_rival_are_kept_where_no_chain_has_its_beginning(tokenizer: TextTokenizer) -> None:
+    made = Examples([], [PROSE], tokenizer, Mixture(), seed=0)
+    text = "VAR BBBB = 54321. " + PROSE[:4000] + "VAR DDDD = VAR BBBB. " + PROSE[:4000] + "VAR AAAA = 12345."
+    place = {name: text.index(f"VAR {name} =") for name in ("AAAA", "BBBB", "DDDD")}
+    span = {name: (start, text.index(".", start) + 1, 0) for name, start in place.items()}
+    task = Task("Find all variables that are assigned the value 12345.", text, [span["AAAA"]], "chains")
+    task.rivals = [[span["BBBB"], span["DDDD"]]]
+    middle, end = place["DDDD"], place["AAAA"]
+    assert _unresolved(task, middle - 50, middle + 50) == task.rivals[0]
+    assert _unresolved(task, end - 50, end + 50) == [] == _unresolved(task, 0, 50)
+    labels = [made._window(random.Random(seed), 256, task)["labels"] for seed in range(40)]
+    assert {int((some == B).sum()) for some in labels} <= {0, 1}, "the links lie too far apart for one window"

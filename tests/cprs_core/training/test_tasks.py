@@ -49,6 +49,18 @@ def test_a_chain_leads_from_the_value_to_every_variable() -> None:
             known.add(left)
 
 
+def test_a_table_gives_the_row_that_is_asked_for_and_its_headings() -> None:
+    for seed in range(80):
+        task = tasks.tables(random.Random(seed), FILLER, WORDS)
+        heading, row = (task.text[start:end] for start, end, _ in task.spans)
+        between = next(mark for mark in (" | ", "\t", "   ", ",") if mark in heading)
+        headings, (name, *cells) = (line.strip("| ").split(between) for line in (heading, row))
+        assert name.lower() in task.query and all(re.fullmatch(r"[$\d,.%]+", cell) for cell in cells)
+        assert len(headings) == len(cells) + 1
+        lines = [line for line in task.text.splitlines() if line in (heading, row)]
+        assert lines[0] == heading and row in lines
+
+
 def test_no_text_of_the_filler_is_lost() -> None:
     task = tasks.pass_key(random.Random(3), FILLER, WORDS)
     [(start, end, _)] = task.spans

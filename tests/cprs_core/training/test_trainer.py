@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cprs_core import ContextCompressor
+from cprs_core import ContextCompressor, quantization
 from cprs_core.errors import DataError, InputError, ModelLoadError
 from cprs_core.training.checkpoint import load_base
 from cprs_core.training.config import TrainConfig
@@ -20,6 +20,7 @@ from cprs_core.training.examples import Mixture
 from cprs_core.training.losses import LossWeights
 from cprs_core.training.trainer import train
 
+TINY = Path(__file__).parents[2] / "data" / "tiny-checkpoint"
 MIXTURE = Mixture(lengths={192: 1.0}, tokens_per_batch=1536, synthetic=0.0, same_document=0.0, own_source=1.0)
 
 
@@ -124,6 +125,30 @@ def test_training_goes_on_from_four_bit_weights(config: TrainConfig, rows: Path,
     train(replace(more, steps=2), [rows], tmp_path / "second")  # full weights from now on
     config_json = json.loads((tmp_path / "second" / "config.json").read_text())
     assert "cprs_quantization" not in config_json and config_json["first_bidirectional_layer"] == 2
+
+
+def test_a_run_starts_from_the_mean_of_critics(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    names = [str(tmp_path / str(seed)) for seed in range(3)]
+    for seed, name in enumerate(names):
+        train(replace(config, steps=2, seed=seed), [rows], name)
+    mean = load_base(replace(config, base=names[0], average_with=tuple(names[1:]))).state_dict()
+    single = [load_base(replace(config, base=name)).state_dict() for name in names]
+    for key, weight in mean.items():
+        torch.testing.assert_close(weight, torch.stack([state[key] for state in single]).mean(0))
+    with pytest.raises(InputError, match="only critics of one base"):
+        load_base(replace(config, base=names[0], average_with=(str(TINY),)))
+
+
+def test_the_weights_before_the_rounding_can_be_kept(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(replace(config, quantize=True, save_unrounded=True), [rows], tmp_path)
+    rounded, unrounded = (
+        ContextCompressor.from_pretrained(folder, device="cpu").checkpoint.model.model.layers[0].mlp.up_proj.weight
+        for folder in (tmp_path, tmp_path / "unrounded")
+    )
+    assert max(len(group.unique()) for group in unrounded.unflatten(-1, (-1, 32)).flatten(0, 1)) > 16
+    values, scale = quantization.quantize(unrounded)
+    near = (quantization.dequantize(values, scale) - rounded).abs() <= 1.01 * scale.abs().repeat_interleave(32, -1)
+    assert near.float().mean() > 0.999  # bfloat16 may move a weight across one border
 
 
 def test_a_sentence_teacher_has_its_say(config: TrainConfig, rows: Path, embedder: Path, tmp_path: Path) -> None:
