@@ -3,7 +3,7 @@
 *Entities*: word precision, recall and F1 of the model's own decision, told to extract things of one kind ("the dates"):
 from prose that nothing was trained on, and from held-out documents of sources with labelled entities.
 *Granularity*: the same text and query with three instructions; how often the median length of what is kept is in order,
-exact answer < sentences < paragraphs.
+exact answer < sentences < paragraphs. Cases whose evidence is a paragraph of one sentence are left out.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from cases import benchmark_sources, cases
+from cases import Case, benchmark_sources, cases
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -73,6 +73,17 @@ def granularity(compressor: ContextCompressor, text: str, query: str) -> list[fl
     return [float(np.median(found[:, 1] - found[:, 0])) if len(found) else 0.0 for found in spans]
 
 
+def tells_apart(case: Case) -> bool:
+    """Whether the paragraphs of the evidence are longer than its sentences: where each is a single sentence, there is
+    nothing to order."""
+    paragraphs, sentences = (units[covered(units, case.gold) > 0] for units in _units(case.text))
+    return bool(np.diff(paragraphs).mean() > np.diff(sentences).max())
+
+
+def _units(text: str) -> tuple[Ranges, Ranges]:
+    return segment(text, "paragraph"), segment(text, "sentence")
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder with train/ and haystack/.", exists=True, file_okay=False)],
     model: Annotated[str, typer.Option(help="Model name or folder.")] = "cprs-small",
@@ -99,7 +110,10 @@ def main(
     table = Table("source", "cases", "all three keep", "in order", "of those", title=title)
     held_out = [name for name in benchmark_sources(data) if name in splits.HELD_OUT]
     for name in track(held_out, "granularity", console=Console(stderr=True)):
-        rows = np.array([granularity(compressor, c.text, c.query) for c in cases(data, name, "answerable", count)])
+        some_cases = [case for case in cases(data, name, "answerable", count) if tells_apart(case)]
+        if not some_cases:
+            continue
+        rows = np.array([granularity(compressor, case.text, case.query) for case in some_cases])
         some, ordered = (rows > 0).all(1), (np.diff(rows, axis=1) > 0).all(1)
         row = {"cases": len(rows), "kept": float(some.mean()), "ordered": float((ordered & some).sum() / max(some.sum(), 1))}
         results["granularity"][name] = row

@@ -6,6 +6,7 @@ The cases are records of the validation split (``cases.py``); methods, sentences
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -53,6 +54,7 @@ def main(
     shard: Annotated[str, typer.Option(help="I/N: every N-th case alone, from the I-th on; 1/N to N/N are all.")] = "1/1",
     merge: Annotated[bool, typer.Option("--merge", help="Put the given results of shards together.")] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file for every figure and every case.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for pictures of the held-out sources and the needles.")] = None,
 ) -> None:
     """Evidence recall of cprs and its baselines on the validation split."""
     try:
@@ -75,6 +77,12 @@ def main(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     show(report)
+    if plots:
+        from cprs_core.evaluation.plots import draw
+
+        plots.mkdir(parents=True, exist_ok=True)
+        methods_of = {name: of["methods"] for name, of in report["sources"].items() if name in splits.HELD_OUT}
+        draw(plots, report["rows"], methods_of)
 
 
 def measured(data: Path, settings: Settings, shard: int, shards: int) -> Iterator[list[Row]]:
@@ -108,9 +116,10 @@ def measured(data: Path, settings: Settings, shard: int, shards: int) -> Iterato
 
 def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """The report of a run from those of its shards, or of its methods: the same figures as at once, seconds apart."""
-    settings = max((report["settings"] for report in reports), key=lambda settings: "cprs" in settings["methods"])
+    first = max(reports, key=lambda report: "cprs" in report["settings"]["methods"])
+    settings = first["settings"]
     for other in (report["settings"] for report in reports):
-        alike = settings.keys() - {"methods"} if "cprs" in other["methods"] else {"sources", "cases", "seed"}
+        alike = settings.keys() - {"methods"} if "cprs" in other["methods"] else {"cases", "seed"}
         if any(other[name] != settings[name] for name in alike):
             raise InputError("the files are of runs with different settings; merge the shards, or the methods, of one run")
     methods = dict.fromkeys(name for report in reports for name in report["settings"]["methods"])
@@ -120,7 +129,13 @@ def merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
         if key in rows and row["method"] != "oracle":  # the oracle is in every run
             raise InputError("a case is in more than one of the files; name each shard once")
         rows[key] = row
-    return figures(settings | {"methods": sorted(methods, key=METHODS.index)}, list(rows.values()))
+    measured = {(row["task"], row["method"]) for row in rows.values()}
+    sources = dict.fromkeys(source for report in reports for source in report["settings"]["sources"])
+    for source, name in product(sources, methods):
+        if (source, name) not in measured and (source, "oracle") in measured:
+            raise InputError(f"{name} was not measured on {source}; add the file of that run")
+    settings = settings | {"methods": sorted(methods, key=METHODS.index), "sources": list(sources)}
+    return figures(settings, list(rows.values())) | {"machine": first["machine"]}  # whose seconds count
 
 
 def figures(settings: Settings, rows: list[Row]) -> dict[str, Any]:
@@ -171,9 +186,11 @@ def show(report: dict[str, Any]) -> None:
     if "cprs" in names:
         own, none = ("precision", "recall", "f1", "kept"), WITHOUT_ANSWER
         console.print(_table(
-            "The model's own decision: sentences, and share of the text kept; without an answer: share kept",
+            "The model's own decision: sentences, and share of the text kept; without an answer: share kept; "
+            "expected calibration error",
             _with_means({name: [of["methods"]["cprs"]["decision"][key] for key in own]
-                         + [of["no_answer"].get(key) for key in none] for name, of in sources.items()}), [*own, *none],
+                         + [of["no_answer"].get(key) for key in none] + [of["methods"]["cprs"]["calibration"]["error"]]
+                         for name, of in sources.items()}), [*own, *none, "error"],
         ))  # fmt: skip
     for name, group in report["needles"]["groups"].get(NEEDLES, {}).items():
         shown = ("tokens", "retained", "kept", "compression")

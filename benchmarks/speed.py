@@ -15,7 +15,7 @@ LICENSE = Path(__file__).parents[1] / "LICENSE"
 def main(
     file: Annotated[Path, typer.Argument(help="A text; repeated until it is long enough.")] = LICENSE,
     tokens: Annotated[int, typer.Option(min=100, help="Length of the text; 13,000 tokens are about 20 pages.")] = 13_000,
-    query: Annotated[str, typer.Option(help="The question.")] = "When does the patent license end?",
+    query: Annotated[str, typer.Option(help="The question.")] = "May I charge a fee for support?",
     model: Annotated[str, typer.Option(help="Model name or folder.")] = "cprs-small",
     device: Annotated[str | None, typer.Option(help="cpu, cuda ...")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.")] = None,

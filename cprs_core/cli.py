@@ -113,7 +113,7 @@ def models() -> None:
     table = Table("name", "size", "layers", "bidirectional from", "window", "weights")
     for name, folder in BUNDLED.items():
         config = json.loads((folder / "config.json").read_text())
-        size = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
+        size = sum(path.stat().st_size for path in folder.rglob("*")) / 2**20
         bits = config.get("cprs_quantization", {}).get("bits", 32)
         border, layers = config["first_bidirectional_layer"], config["num_hidden_layers"]
         row = (name, f"{size:.0f} MiB", layers, f"layer {border}", f"{config['window_size']:,} tokens", f"{bits} bits")

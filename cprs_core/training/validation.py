@@ -17,6 +17,7 @@ from .examples import Examples
 from .losses import IGNORE, keep_scores, objective, pooled_logits
 
 MOST_OF_NOTHING = 0.01  # share of a text without an answer that the model may keep, on average
+NEARLY = 0.01  # F1
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def calibrate(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """For each unit, the score and the share of the best score in the text from which the model should keep something.
 
-    Chosen on validation windows, half of which hold nothing relevant: the best F1 where something is, with no more than
-    ``MOST_OF_NOTHING`` kept where nothing is.
+    Chosen on validation windows, half of which hold nothing relevant: the best F1 where something is (:func:`best_rule`),
+    with no more than ``MOST_OF_NOTHING`` kept where nothing is.
     """
     with_nothing = Examples.like(held, replace(config.mixture, without_answer=0.5, synthetic=0.05))
     _, found = predictions(model, with_nothing, config, accelerator)
@@ -86,13 +87,17 @@ def calibrate(
 
 
 def best_rule(found: Predictions, shares: Sequence[float]) -> tuple[float, float]:
-    """The limit and the share that :func:`calibrate` looks for; of equals, the one that keeps least of nothing."""
-
-    def worth(rule: tuple[float, float]) -> tuple[float, float]:
-        f1, needless = decision(found, *rule)
-        return (f1 if needless <= MOST_OF_NOTHING else 0.0), -needless
-
-    return max(((limit / 50, share) for limit in range(1, 48) for share in shares), key=worth)
+    """The limit and the share that :func:`calibrate` looks for. Of rules that are nearly equal (``NEARLY``), the one with
+    the lowest limit: texts unlike those trained on score lower, if in as good an order, so a high limit is worth less there
+    than validation shows."""
+    rules = [(limit / 20, share) for limit in range(1, 20) for share in shares]
+    outcomes = {rule: decision(found, *rule) for rule in rules}
+    allowed = [rule for rule in rules if outcomes[rule][1] <= MOST_OF_NOTHING]
+    if not allowed:
+        return min(rules, key=lambda rule: outcomes[rule][1])
+    best = max(outcomes[rule][0] for rule in allowed)
+    near = [rule for rule in allowed if outcomes[rule][0] >= best - NEARLY]
+    return min(near, key=lambda rule: (rule[0], -outcomes[rule][0]))
 
 
 def decision(found: Predictions, limit: float, share: float) -> tuple[float, float]:

@@ -123,7 +123,8 @@ def test_the_model_is_measured_in_every_way(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(quality, "NEEDLE_LENGTHS", (600, 900))
     monkeypatch.setattr("cases.BURIED_IN", 2_000)
     out = tmp_path / "out.json"
-    options = ["--methods", "cprs", "--cases", "2", "--no-answer", "1", "--needles", "2", "--out", str(out)]
+    options = ["--methods", "cprs", "--cases", "2", "--no-answer", "1", "--needles", "2", "--out", str(out),
+               "--plots", str(tmp_path / "plots")]  # fmt: skip
     result = run("--data", str(folder), "--model", TINY, "--sources", "qed", *options)
     assert result.exit_code == 0, result.output
     report = json.loads(out.read_text())
@@ -133,6 +134,7 @@ def test_the_model_is_measured_in_every_way(folder: Path, monkeypatch: pytest.Mo
     needles = report["needles"]["tasks"]["niah/single"]["cprs"]
     assert needles["cases"] == 2 * 2 * 3 and 0 <= needles["decision"]["retained"] <= 1
     assert list(report["needles"]["groups"]["niah/single"]["length"]) == ["600", "900"]
+    assert {path.stem for path in (tmp_path / "plots").iterdir()} == {"recall", "needles", "reliability"}
     for title in ("own decision", "Needles by length", "Needles by depth", "Needles by kind"):
         assert title in result.output
 
@@ -144,6 +146,10 @@ def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     other = json.loads(part.read_text())
     other["settings"]["seed"] = 1
     (tmp_path / "other.json").write_text(json.dumps(other))
+    elsewhere = json.loads(part.read_text())
+    elsewhere["rows"] = [{**row, "task": "wice"} for row in elsewhere["rows"] if row["method"] == "oracle"]
+    elsewhere["settings"] |= {"sources": ["wice"], "methods": ["oracle"]}
+    (tmp_path / "elsewhere.json").write_text(json.dumps(elsewhere))
     for arguments, reason in (
         ([*data, "--methods", "bm52"], "bm52"),
         ([*data, "--sources", "qde"], "qde"),
@@ -153,6 +159,7 @@ def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
         ([*data, "--merge", str(part)], "--merge"),
         (["--merge", str(part), str(part)], "more than one"),
         (["--merge", str(part), str(tmp_path / "other.json")], "different settings"),
+        (["--merge", str(part), str(tmp_path / "elsewhere.json")], "bm25 was not measured on wice"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and reason in result.output, (arguments, result.output)

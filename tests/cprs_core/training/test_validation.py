@@ -38,7 +38,15 @@ def test_the_best_rule_finds_more_but_keeps_little_of_nothing() -> None:
     limit, share = best_rule(_predictions(rows), [0.0, 0.5])
     assert 0.25 < limit <= 0.3 and share == 0.5
     stronger = [*rows, *[(0.35, False, 3)] * 2]
-    assert best_rule(_predictions(stronger), [0.0, 0.5])[0] > 0.35
+    assert best_rule(_predictions(stronger), [0.0, 0.5])[0] == 0.4
+
+
+def test_of_nearly_equal_rules_the_lowest_limit_is_taken() -> None:
+    rows = [(0.9, True, 0), (0.02, False, 0), (0.12, False, 1)]  # window 1, without a truth, allows no limit up to .12
+    assert best_rule(_predictions(rows), [0.0]) == (0.15, 0.0)
+    faint = [*rows, *[(0.9, True, n) for n in range(2, 300)], (0.2, False, 2)]  # a hair better without the .2
+    assert best_rule(_predictions(faint), [0.0]) == (0.15, 0.0)
+    assert best_rule(_predictions([*rows, *[(0.2, False, 0)] * 3]), [0.0])[0] > 0.2
 
 
 def _predictions(rows: list[tuple[float, bool, int]]) -> Predictions:
