@@ -207,10 +207,13 @@ class ContextCompressor:
         while (span := await asyncio.to_thread(next, iterator, None)) is not None:
             yield span
 
-    def scores(self, text: str, query: str, instruction: Instruction | str | None = None) -> TokenScores:
+    def scores(
+        self, text: str, query: str, instruction: Instruction | str | None = None, *, progress: Progress = None
+    ) -> TokenScores:
         """The critic's probabilities for every token of the text, before anything is selected."""
         job = self._job(text, query, Instruction.of(instruction))
-        return job.all_scores(self.engine.run(job.engine_windows()))
+        with reporter(progress, len(job.windows)) as report:
+            return job.all_scores(self.engine.run(job.engine_windows()), report)
 
     def decide(self, text: str, scores: TokenScores, instruction: Instruction | str | None = None) -> Ranges:
         """What the model keeps of a text whose :meth:`scores` are known: start, end, score and tag number of each span."""

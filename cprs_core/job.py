@@ -49,7 +49,7 @@ class Job:
         values = merger.mean(start, end)
         return TokenScores(self.tokens.starts[start:end], self.tokens.ends[start:end], values[:, :4], values[:, 4:])
 
-    def all_scores(self, results: Iterator[WindowScores], report: Callable[[], None] = lambda: None) -> TokenScores:
+    def all_scores(self, results: Iterator[WindowScores], report: Callable[[], None]) -> TokenScores:
         """The scores of the whole text, once all its windows are done."""
         merged = deque(self.merge(results, report), maxlen=1)
         return self.scores(merged[0][1] if merged else Merger(0, len(self.tag_ids) + 3), 0, len(self.tokens))

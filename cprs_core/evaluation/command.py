@@ -30,6 +30,7 @@ _errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([kKmM]?)")
 _PAGE = 130  # columns of tables that are not printed on a terminal
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
+_LONG = 32  # windows, from which a text gets a bar of its own
 
 
 def evaluate(
@@ -160,6 +161,8 @@ def _run(cases: Sequence[Case], runner: Runner, store: Store) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(cases) * len(runner.names), completed=len(done))
+        windows = progress.add_task("  windows of this text", visible=False)
+        runner.watch(lambda done, total: progress.update(windows, completed=done, total=total, visible=total > _LONG))
         for number in range(len(cases)):
             missing = [name for name in runner.names if (number, name) not in done]
             if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compressor import ContextCompressor
+from ..progress import Progress
 from ..spans import TokenScores
 from .case import Case
 from .methods import Ranker, Scores
@@ -12,13 +13,14 @@ from .ranges import Ranges, ranges
 
 
 class Cprs(Ranker):
-    """A sentence scores the mean keep score of its tokens."""
+    """A sentence scores the mean keep score of its tokens. ``progress`` may be set to watch the windows of a long text."""
 
     name = "cprs"
 
     def __init__(self, compressor: ContextCompressor) -> None:
         super().__init__()
         self._compressor = compressor
+        self.progress: Progress = None
         self._pass: tuple[Case, TokenScores] | None = None
 
     def score(self, case: Case, sentences: Ranges) -> Scores:
@@ -33,7 +35,7 @@ class Cprs(Ranker):
 
     def _tokens(self, case: Case) -> TokenScores:
         if self._pass is None or self._pass[0] is not case:
-            self._pass = case, self._compressor.scores(case.text, case.query, case.instruction)
+            self._pass = case, self._compressor.scores(case.text, case.query, case.instruction, progress=self.progress)
         return self._pass[1]
 
 

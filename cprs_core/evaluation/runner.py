@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, TypedDict
 
 from ..errors import InputError
+from ..progress import Progress
 from ..result import join
 from ..segments import segment
 from .case import Case
@@ -79,6 +80,11 @@ class Runner:
     def names(self) -> list[str]:
         """Of the rows that each case gets: the methods, and ``FULL`` where there is a reader."""
         return [*self._methods, *([FULL] if self._reader is not None else [])]
+
+    def watch(self, progress: Progress) -> None:
+        """Has ``progress`` told of the windows that cprs has done of a text."""
+        for method in self._cprs:
+            method.progress = progress
 
     def rows(self, number: int, case: Case, names: Collection[str]) -> Iterator[Row]:
         """The rows of a case, one after the other, for those of :attr:`names` that are given."""

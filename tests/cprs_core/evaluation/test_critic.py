@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cprs_core import ContextCompressor, Instruction
 from cprs_core.evaluation.critic import Cprs, pool
+from cprs_core.evaluation.runner import Runner
 from cprs_core.segments import segment
 
 from .cases import made
@@ -55,6 +56,13 @@ def test_one_pass_serves_ranking_and_decision(compressor: ContextCompressor, pro
     assert counted.scores.call_count == 1
     method.decide(made(prose, query="And who signed it?"))
     assert counted.scores.call_count == 2
+
+
+def test_the_windows_of_a_text_can_be_watched(compressor: ContextCompressor, prose: str) -> None:
+    method, seen = Cprs(compressor), []
+    Runner([method], [5], compressor.count_tokens).watch(lambda done, total: seen.append((done, total)))
+    method.decide(made(prose * 3))
+    assert len(seen) > 1 and seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
 
 
 def test_pool_takes_tokens_with_their_leading_space() -> None:
