@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 TINY = Path(__file__).parents[2] / "data" / "tiny-checkpoint"
@@ -29,6 +30,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bos_token_id=1196,
         eos_token_id=1196,
     )
+    torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(TINY).save_pretrained(folder)
     return folder
