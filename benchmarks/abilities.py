@@ -76,12 +76,9 @@ def granularity(compressor: ContextCompressor, text: str, query: str) -> list[fl
 def tells_apart(case: Case) -> bool:
     """Whether the paragraphs of the evidence are longer than its sentences: where each is a single sentence, there is
     nothing to order."""
-    paragraphs, sentences = (units[covered(units, case.gold) > 0] for units in _units(case.text))
+    units = segment(case.text, "paragraph"), segment(case.text, "sentence")
+    paragraphs, sentences = (some[covered(some, case.gold) > 0] for some in units)
     return bool(np.diff(paragraphs).mean() > np.diff(sentences).max())
-
-
-def _units(text: str) -> tuple[Ranges, Ranges]:
-    return segment(text, "paragraph"), segment(text, "sentence")
 
 
 def main(

@@ -58,7 +58,7 @@ def test_it_learns_and_the_compressor_loads_it(config: TrainConfig, rows: Path, 
     longer = replace(config, steps=150, log_every=10, save_every=1000, evaluate_every=1000)
     train(longer, [rows], tmp_path / "out")
     losses = _losses(tmp_path / "out")
-    assert sum(losses[-5:]) / 5 < 0.75 * losses[0]
+    assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
     log = _log(tmp_path / "out")
     assert log[0]["records"] == {"toy": log[0]["records"]["toy"]} and "device" in log[0]  # type: ignore[index]
     assert {"sentence_f1", "word_f1", "loss"} <= set(log[-2]["validation"])  # type: ignore[arg-type]
