@@ -55,7 +55,7 @@ def _losses(folder: Path) -> list[float]:
 
 
 def test_it_learns_and_the_compressor_loads_it(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
-    longer = replace(config, steps=150, log_every=10, save_every=1000, evaluate_every=1000)
+    longer = replace(config, steps=240, log_every=10, save_every=1000, evaluate_every=1000)
     train(longer, [rows], tmp_path / "out")
     losses = _losses(tmp_path / "out")
     assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
