@@ -60,7 +60,7 @@ class ContextCompressor:
         self.checkpoint = checkpoint
         self.window_size = window_size or checkpoint.window_size
         self.overlap = overlap
-        self.engine = Engine(checkpoint.model, has_tags=checkpoint.has_tags, batch_tokens=batch_tokens)
+        self.engine = Engine(checkpoint.scorer, batch_tokens=batch_tokens)
 
     @classmethod
     def from_pretrained(

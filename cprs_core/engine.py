@@ -1,38 +1,33 @@
-"""Runs windows through the critic: in batches of like length, in order, within a token budget that adapts to memory."""
+"""Runs windows through a critic: in batches within a token budget that adapts to memory, results in order.
+
+On a GPU the next batch is handed over before the last one's results are fetched, so that what the host does (cutting and
+tokenising texts, making spans of scores) happens while the GPU computes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import OutOfMemoryError
+from .scoring import Memory, Scorer, Window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .model import TokenCritic
-
-_LOOKAHEAD = 256  # windows sorted by length at a time: how far results may run ahead of their turn
-_PADDING = 1.15  # the longest window of a batch may be this much longer than its shortest
-
-
-@dataclass(frozen=True)
-class Window:
-    """``ids`` int32 [prefix + n], of which the first ``prefix`` are instruction and query; ``tag_ids`` [T + 1]."""
-
-    ids: NDArray[np.int32]
-    prefix: int
-    tag_ids: NDArray[np.int32]
+_CPU_TOKENS = 1024  # a CPU gains nothing from more at once, and its caches lose
+_GPU_BYTES = 3 * 2**30  # of activations: enough to keep any GPU busy
+_GPU_TOKENS = 2**18
 
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Probabilities of a window's n own tokens: label_probs float32 [n, 4], tag_probs float32 [n, T]."""
+    """Probabilities of a window's n tokens: label_probs float32 [n, 4], tag_probs float32 [n, T]."""
 
     label_probs: NDArray[np.float32]
     tag_probs: NDArray[np.float32]
@@ -40,86 +35,93 @@ class WindowScores:
 
 class Engine:
     """Args:
-    has_tags: whether the LM head scores tags; if not, all tag probabilities are 1.
-    batch_tokens: tokens of a batch, padding included; halved for good when memory runs out. None = by device.
+    batch_tokens: tokens of a batch, each prefix counted once; halved for good when memory runs out. None = by device
+        and free memory.
     """
 
-    def __init__(self, model: TokenCritic, *, has_tags: bool = True, batch_tokens: int | None = None) -> None:
-        self.model, self.has_tags = model, has_tags
-        embedding: Any = model.get_input_embeddings()
-        self.device: torch.device = embedding.weight.device
-        places: Any = getattr(model, "hf_device_map", {})
-        if self.device.type == "meta":  # offloaded layers: their inputs start on the first device that computes
-            self.device = torch.device(next((place for place in places.values() if place not in ("disk", "cpu")), "cpu"))
-        # A CPU gains nothing from a batch, and loses by the mask that unequal windows need.
-        self.batch_tokens = batch_tokens or (1 if self.device.type == "cpu" else 65536)
+    def __init__(self, scorer: Scorer, *, batch_tokens: int | None = None) -> None:
+        self.scorer, self.device = scorer, scorer.device
+        self.batch_tokens = batch_tokens or _batch_tokens(scorer)
 
     def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
-        """Scores windows; results come in the order of the windows, a few at a time."""
-        source = iter(windows)
-        while ahead := list(islice(source, _LOOKAHEAD)):
-            results: dict[int, WindowScores] = {}
-            turn = 0
-            for batch in self._batches(ahead):
-                results.update(zip(batch, self._forward([ahead[i] for i in batch]), strict=True))
-                while turn in results:
-                    yield results.pop(turn)
-                    turn += 1
+        """Scores windows; results come in the order of the windows, a batch at a time."""
+        memory: Memory = {}
+        waiting: _Results | None = None
+        for batch in self._batches(windows):
+            for part in self._launch(batch, memory):
+                if waiting is not None:
+                    yield from waiting
+                waiting = part
+                if self.device.type != "cuda":
+                    yield from waiting
+                    waiting = None
+        if waiting is not None:
+            yield from waiting
 
-    def _batches(self, windows: list[Window]) -> Iterator[list[int]]:
-        """Indices of windows that run together: alike in length and number of tags, earliest batches first."""
-        by_length = sorted(range(len(windows)), key=lambda i: (len(windows[i].tag_ids), len(windows[i].ids)))
-        batches: list[list[int]] = []
-        for i in by_length:
-            first = windows[batches[-1][0]] if batches else None
-            size = len(windows[i].ids)
-            if (
-                first is None
-                or len(first.tag_ids) != len(windows[i].tag_ids)
-                or size > _PADDING * len(first.ids)
-                or size * (len(batches[-1]) + 1) > self.batch_tokens
-            ):
-                batches.append([])
-            batches[-1].append(i)
-        yield from sorted(batches, key=min)
+    def _batches(self, windows: Iterable[Window]) -> Iterator[list[Window]]:
+        """Neighbours with the same tags, within the budget."""
+        batch: list[Window] = []
+        tokens, prefixes = 0, set[bytes]()
+        for window in windows:
+            prefix = window.prefix.tobytes()
+            more = len(window.ids) + (0 if prefix in prefixes else len(window.prefix))
+            if batch and (tokens + more > self.batch_tokens or not np.array_equal(window.tag_ids, batch[0].tag_ids)):
+                yield batch
+                batch, tokens, prefixes, more = [], 0, set(), len(window.ids) + len(window.prefix)
+            batch.append(window)
+            tokens += more
+            prefixes.add(prefix)
+        if batch:
+            yield batch
 
-    def _forward(self, windows: list[Window]) -> list[WindowScores]:
+    def _launch(self, windows: list[Window], memory: Memory) -> Iterator[_Results]:
+        """Hands windows to the device, in halves if their memory does not suffice."""
         try:
-            return self._compute(windows)
+            yield _Results(self.scorer.score(windows, memory), windows)
+            return
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
                 raise
             if len(windows) == 1:
+                size = len(windows[0].ids) + len(windows[0].prefix)
                 raise OutOfMemoryError(
-                    f"one window of {len(windows[0].ids)} tokens does not fit into the memory of {self.device}; load the "
-                    "model with a smaller window_size, in bfloat16, or on another device"
+                    f"one window of {size} tokens does not fit into the memory of {self.device}; load the model with a "
+                    "smaller window_size, in bfloat16, or on another device"
                 ) from error
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(windows) // 2
-        self.batch_tokens = min(self.batch_tokens, max(len(w.ids) for w in windows) * half)
-        return self._forward(windows[:half]) + self._forward(windows[half:])
+        self.batch_tokens = min(self.batch_tokens, sum(len(window.ids) for window in windows[: half or 1]))
+        yield from self._launch(windows[:half], memory)
+        yield from self._launch(windows[half:], memory)
 
-    @torch.inference_mode()
-    def _compute(self, windows: list[Window]) -> list[WindowScores]:
-        lengths = [len(window.ids) for window in windows]
-        ids = np.zeros((len(windows), max(lengths)), np.int64)
-        mask = np.zeros_like(ids)
-        for row, window in enumerate(windows):
-            ids[row, : lengths[row]] = window.ids
-            mask[row, : lengths[row]] = 1
-        tag_ids = torch.from_numpy(np.stack([window.tag_ids for window in windows]).astype(np.int64))
-        output = self.model(
-            torch.from_numpy(ids).to(self.device),
-            attention_mask=None if min(lengths) == max(lengths) else torch.from_numpy(mask).to(self.device),
-            tag_ids=tag_ids.to(self.device) if self.has_tags else None,
-        )
-        labels = output.label_logits.softmax(-1).cpu().numpy()
-        if output.tag_logits is None:
-            tags = np.ones((*ids.shape, tag_ids.shape[1] - 1), np.float32)
-        else:
-            tags = output.tag_logits.softmax(-1)[..., :-1].cpu().numpy()
-        parts = [
-            (row, slice(window.prefix, length)) for row, (window, length) in enumerate(zip(windows, lengths, strict=True))
-        ]
-        return [WindowScores(labels[row, part].copy(), tags[row, part].copy()) for row, part in parts]
+
+class _Results:
+    """Scores on their way from the device; iterating waits for them."""
+
+    def __init__(self, scores: Tensor, windows: list[Window]) -> None:
+        self._lengths = [len(window.ids) for window in windows]
+        self._done: torch.cuda.Event | None = None
+        self._scores = scores
+        if scores.is_cuda:
+            self._scores = torch.empty(scores.shape, dtype=scores.dtype, pin_memory=True)
+            self._scores.copy_(scores, non_blocking=True)
+            self._done = torch.cuda.Event()
+            self._done.record()
+
+    def __iter__(self) -> Iterator[WindowScores]:
+        if self._done is not None:
+            self._done.synchronize()
+        scores = self._scores.cpu().numpy()
+        for part in np.split(scores, np.cumsum(self._lengths)[:-1]):
+            yield WindowScores(part[:, :4], part[:, 4:])
+
+
+def _batch_tokens(scorer: Scorer) -> int:
+    if scorer.device.type == "cpu":
+        return _CPU_TOKENS
+    free = 2 * _GPU_BYTES
+    if scorer.device.type == "cuda":
+        free = torch.cuda.mem_get_info(scorer.device)[0]
+        free += torch.cuda.memory_reserved(scorer.device) - torch.cuda.memory_allocated(scorer.device)
+    return max(1, min(_GPU_TOKENS, min(_GPU_BYTES, free // 2) // scorer.token_bytes))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .engine import Window, WindowScores
+from .engine import WindowScores
 from .instruction import Instruction
+from .scoring import Window
 from .spans import TokenScores
 from .tokens import Tokens
 from .windows import Merger
@@ -33,7 +34,7 @@ class Job:
 
     def engine_windows(self) -> Iterator[Window]:
         for start, end in self.windows:
-            yield Window(np.concatenate([self.prefix, self.tokens.ids[start:end]]), len(self.prefix), self.tag_ids)
+            yield Window(self.tokens.ids[start:end], self.prefix, self.tag_ids)
 
     def merge(self, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[tuple[int, Merger]]:
         """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""

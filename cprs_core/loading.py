@@ -20,6 +20,7 @@ from .errors import DeviceError, ModelLoadError
 from .model import TokenCritic, critic_class
 from .models import BUNDLED, DEFAULT_MODEL
 from .quantization import unpack_state
+from .scoring import Scorer, scorer
 from .tokens import TextTokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,6 +34,7 @@ class Checkpoint:
     """A loaded critic with its tokenizer.
 
     Attributes:
+        scorer: runs windows through it.
         has_tags: whether the LM head is a usable token critic; if not, the label head alone scores.
         window_size: tokens of a window, prefix included.
         thresholds: for each unit of instructions, the calibrated score from which it is kept when the model decides;
@@ -43,6 +45,7 @@ class Checkpoint:
     name: str
     model: TokenCritic
     tokenizer: TextTokenizer
+    scorer: Scorer
     has_tags: bool
     window_size: int
     thresholds: Mapping[str, float]
@@ -105,11 +108,14 @@ def load(
         )
     if target is not None:
         model.to(target)  # type: ignore[arg-type]
+    model.eval().requires_grad_(False)
+    has_tags = "lm_head.weight" not in info["missing_keys"] and not getattr(config, "ignore_lm_head", False)
     return Checkpoint(
         name=str(name),
-        model=model.eval().requires_grad_(False),
+        model=model,
         tokenizer=tokenizer,
-        has_tags="lm_head.weight" not in info["missing_keys"] and not getattr(config, "ignore_lm_head", False),
+        scorer=scorer(model, has_tags=has_tags),
+        has_tags=has_tags,
         window_size=int(getattr(config, "window_size", None) or min(8192, config.max_position_embeddings)),
         thresholds=getattr(config, "decision_thresholds", None) or {},
         shares=getattr(config, "decision_shares", None) or {},

@@ -85,10 +85,12 @@ def sparse(tiny):
 
     import torch
 
+    from cprs_core.scoring import scorer
+
     model = copy.deepcopy(tiny.model)
     with torch.no_grad():
         model.cls_head.bias[2] += 3.5
-    return replace(tiny, model=model)
+    return replace(tiny, model=model, scorer=scorer(model))
 
 
 @pytest.fixture(scope="session")

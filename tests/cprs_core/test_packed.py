@@ -1,0 +1,139 @@
+"""The packed pass against the base model's own, window by window."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+from cprs_core.linear import Dense, Float8, Int8
+from cprs_core.model import critic_class
+from cprs_core.packed import FAMILIES, PackedDecoder
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.4,  # large, so that a wrong mask or position shows
+}
+KINDS = {
+    "qwen2": (Qwen2Config, {}),
+    "qwen3": (Qwen3Config, {"attention_bias": True}),
+    "llama": (LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
+    "llama with scaled positions": (
+        LlamaConfig,
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0}},
+    ),
+    "mistral": (MistralConfig, {"sliding_window": None}),
+}
+
+
+def make(kind="llama", border=2):
+    torch.manual_seed(0)
+    config_class, fields = KINDS[kind]
+    config = config_class(**SIZES, **fields, first_bidirectional_layer=border)
+    model = critic_class(config_class)(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # norms are all ones, and biases zero, before training
+            parameter.normal_(1, 0.3)
+    return model
+
+
+def draw(*lengths, seed=1):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 60, n).astype(np.int32) for n in lengths]
+
+
+def own_way(model, prefix, ids):
+    row = torch.from_numpy(np.concatenate([prefix, ids])).long()[None]
+    return model(row).hidden[0, len(prefix) :]
+
+
+@pytest.mark.parametrize("border", [0, 2, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_are_as_if_each_were_alone(kind, border):
+    model = make(kind, border)
+    prefixes, windows, which = draw(7, 3, seed=2), draw(20, 1, 33, 5, 20), [0, 1, 1, 0, 0]
+    expected = torch.cat([own_way(model, prefixes[i], ids) for ids, i in zip(windows, which, strict=True)])
+    decoder = PackedDecoder(copy.deepcopy(model))
+    with torch.inference_mode():
+        found = decoder.hidden(windows, which, decoder.prefixes(prefixes))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert (found - expected.roll(1, 0)).abs().max() > 0.1
+
+
+def test_prefixes_serve_one_batch_after_the_other():
+    model = make()
+    prefixes = draw(6, seed=2)
+    decoder = PackedDecoder(copy.deepcopy(model))
+    with torch.inference_mode():
+        shared = decoder.prefixes(prefixes)
+        for windows in (draw(9, 4, seed=3), draw(17, seed=4)):
+            expected = torch.cat([own_way(model, prefixes[0], ids) for ids in windows])
+            torch.testing.assert_close(decoder.hidden(windows, [0] * len(windows), shared), expected, atol=1e-4, rtol=0)
+
+
+def test_the_causal_layers_never_run_a_prefix_twice(monkeypatch):
+    model = make()
+    decoder = PackedDecoder(model)
+    rows = []
+    layer = decoder._causal[0]
+    monkeypatch.setattr(
+        type(layer.out), "__call__", lambda self, x: rows.append(len(x)) or torch.zeros(len(x), len(self.weight))
+    )
+    prefixes, windows = draw(7, seed=2), draw(20, 30)
+    shared = decoder.prefixes(prefixes)
+    assert set(rows) == {7}
+    rows.clear()
+    decoder.hidden(windows, [0, 0], shared)
+    assert rows == [50] * 8 + [64] * 8  # four products in each of two layers
+
+
+def test_the_model_keeps_its_weights_and_shares_their_memory():
+    model = make("qwen2")
+    before = copy.deepcopy(model.state_dict())
+    decoder = PackedDecoder(model)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+    row = torch.arange(9)[None]
+    expected = model(row).hidden
+    model.model.layers[0].mlp.up_proj.weight.zero_()
+    assert not torch.equal(model(row).hidden, expected)
+    assert decoder._causal[0].gate_up.weight[SIZES["intermediate_size"] :].abs().max() == 0
+
+
+@pytest.mark.parametrize("linear", [Int8])
+def test_other_products_are_close_and_free_the_models_own(linear):
+    model = make()
+    exact, rounded = PackedDecoder(copy.deepcopy(model)), PackedDecoder(model, linear)
+    prefixes, windows = draw(7, seed=2), draw(20, 30)
+    with torch.inference_mode():
+        a, b = (decoder.hidden(windows, [0, 0], decoder.prefixes(prefixes)) for decoder in (exact, rounded))
+    error = (a - b).norm() / a.norm()
+    assert 0 < error < 0.15
+    assert model.model.layers[0].mlp.up_proj.weight.numel() == 0
+
+
+@pytest.mark.parametrize("linear", [Dense, Int8])
+def test_products(linear):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(5, 64) * torch.tensor([[1], [100], [1e-3], [1], [1]]), torch.randn(7, 64), torch.randn(7)
+    expected = x @ weight.T
+    found = linear(weight, None)(*linear.encode(x))
+    assert ((found - expected).norm(dim=1) / expected.norm(dim=1)).max() < (1e-6 if linear is Dense else 0.02)
+    torch.testing.assert_close(linear(weight, bias)(*linear.encode(x)), found + bias)
+
+
+def test_rows_of_zeros_stay_zeros():
+    for linear in (Int8, Float8):
+        assert all(torch.isfinite(part.float()).all() for part in linear.encode(torch.zeros(2, 16)))
+
+
+def test_the_families_are_those_tested():
+    assert {config_class.model_type for config_class, _ in KINDS.values()} == FAMILIES
