@@ -6,14 +6,13 @@
       attention            the same
 
 What a causal layer makes of a prefix does not depend on what follows, so windows with the same instruction and query share
-it; from the border on (paper section 2.2), each window has its own. The decoder is spelled out here, so that products that
-read the same states are one and what lies between them is fused on GPUs; it agrees with :class:`~.model.TokenCritic`,
-whose weights it uses.
+it; from the border on (paper section 2.2), each window has its own. The decoder is spelled out here, and products that read
+the same states are one; it agrees with :class:`~.model.TokenCritic`, whose weights it uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,27 +21,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Dense, Encoded, Linear
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .model import TokenCritic
+
+Product = tuple[Tensor, Tensor | None]
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # decoders that are what is spelled out here, and no more
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of a decoder layer; products that read the same states are merged."""
+    """Weights of a decoder layer, those of a product with its bias; products that read the same states are merged."""
 
     norm: Tensor
-    qkv: Linear
+    qkv: Product
     head_norms: tuple[Tensor, Tensor] | None
-    out: Linear
+    out: Product
     mlp_norm: Tensor
-    gate_up: Linear
-    down: Linear
+    gate_up: Product
+    down: Product
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,18 @@ class PackedDecoder:
     """The decoder of a critic.
 
     Args:
-        model: shares its weights: those of the layers become views of the merged ones. With another kind of ``linear`` than
-            :class:`~.linear.Dense` they are converted, and the model's own freed.
+        model: shares its weights: those of the layers become views of the merged ones.
     """
 
-    def __init__(self, model: TokenCritic, linear: type[Linear] = Dense) -> None:
+    def __init__(self, model: TokenCritic) -> None:
         config: Any = model.config
         decoder: Any = model.model
         self._embedding, self._angles, self._norm = decoder.embed_tokens, decoder.rotary_emb, decoder.norm.weight
         self.device: torch.device = self._norm.device
         self._heads, self._kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
         self._scale = float(decoder.layers[0].self_attn.scaling)
-        self._steps = _Steps(float(config.rms_norm_eps), self._heads, self._kv_heads, linear)
-        if self.device.type == "cuda":
-            self._steps.fuse()
-        layers = [_layer(layer, linear) for layer in decoder.layers]
+        self._eps = float(config.rms_norm_eps)
+        layers = [_layer(layer) for layer in decoder.layers]
         border: int = config.first_bidirectional_layer
         self._causal, self._bidirectional = layers[:border], layers[border:]
 
@@ -128,31 +124,37 @@ class PackedDecoder:
         x = self._run(self._causal, self._embed(ids), positions.index_select(0, sequences.own), attend_shared)
         x = torch.cat([prefixes.hidden, x]).index_select(0, sequences.source)
         x = self._run(self._bidirectional, x, positions, attend)
-        return self._steps.rms(x.index_select(0, sequences.own), self._norm)
+        return self._normed(x.index_select(0, sequences.own), self._norm)
 
     def _run(self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """States [L, H] through layers; ``attend`` takes queries, keys and values [L, heads, D] to the mixed values."""
-        if not layers:
-            return x
-        steps = self._steps
-        cos, sin = (part[0] for part in self._angles(x, positions[None]))
-        encoded = steps.norm(x, layers[0].norm)
-        for layer, following in zip(layers, (*layers[1:], None), strict=True):
-            mixed = attend(steps.rotate(layer.qkv(*encoded), cos, sin, layer.head_norms))
-            x, encoded = steps.add_norm(x, layer.out(*steps.encode(mixed)), layer.mlp_norm)
-            change = layer.down(*steps.gate(layer.gate_up(*encoded)))
-            if following is not None:
-                x, encoded = steps.add_norm(x, change, following.norm)
-        return x + change
+        cos, sin = (part[0, :, None] for part in self._angles(x, positions[None]))
+        for layer in layers:
+            mixed = attend(self._rotated(F.linear(self._normed(x, layer.norm), *layer.qkv), cos, sin, layer.head_norms))
+            x = x + F.linear(mixed, *layer.out)
+            gate, up = F.linear(self._normed(x, layer.mlp_norm), *layer.gate_up).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, *layer.down)
+        return x
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        wide = x.float()
+        return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)).to(x.dtype)
+
+    def _rotated(self, qkv: Tensor, cos: Tensor, sin: Tensor, head_norms: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Queries, keys and values [L, heads, D], the first two turned by their positions."""
+        q, k, v = self._split(qkv.unflatten(-1, (self._heads + 2 * self._kv_heads, -1)))
+        if head_norms is not None:
+            q, k = self._normed(q, head_norms[0]), self._normed(k, head_norms[1])
+        qk = torch.cat([q, k], 1)
+        left, right = qk.chunk(2, -1)
+        return torch.cat([qk * cos + torch.cat([-right, left], -1) * sin, v], 1)
+
+    def _split(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        return qkv.split([self._heads, self._kv_heads, self._kv_heads], 1)
 
     def _attend(self, qkv: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
         """Attention within each sequence of a row: [L, heads * D] from [L, heads + 2 * kv_heads, D]."""
-        q, k, v = qkv.split([self._heads, self._kv_heads, self._kv_heads], 1)
-        if self.device.type == "cuda" and qkv.dtype in (torch.bfloat16, torch.float16):
-            # The op behind torch.nn.attention.varlen, whose own signature changes from version to version.
-            longest, borders = max(sequences.lengths), sequences.borders
-            flash = torch.ops.aten._flash_attention_forward
-            return flash(q, k, v, borders, borders, longest, longest, 0.0, causal, False, scale=self._scale)[0].flatten(1)
+        q, k, v = self._split(qkv)
         mixed = torch.empty_like(q)
         start = 0
         for length in sequences.lengths:
@@ -190,62 +192,24 @@ class PackedDecoder:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
-class _Steps:
-    """What lies between the products of a layer."""
-
-    def __init__(self, eps: float, heads: int, kv_heads: int, linear: type[Linear]) -> None:
-        self.encode = linear.encode
-
-        def rms(x: Tensor, weight: Tensor) -> Tensor:
-            wide = x.float()
-            return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
-
-        def norm(x: Tensor, weight: Tensor) -> Encoded:
-            return linear.encode(rms(x, weight))
-
-        def add_norm(x: Tensor, change: Tensor, weight: Tensor) -> tuple[Tensor, Encoded]:
-            x = x + change
-            return x, linear.encode(rms(x, weight))
-
-        def rotate(qkv: Tensor, cos: Tensor, sin: Tensor, head_norms: tuple[Tensor, Tensor] | None) -> Tensor:
-            q, k, v = qkv.unflatten(-1, (heads + 2 * kv_heads, -1)).split([heads, kv_heads, kv_heads], 1)
-            if head_norms is not None:
-                q, k = rms(q, head_norms[0]), rms(k, head_norms[1])
-            qk = torch.cat([q, k], 1)
-            left, right = qk.chunk(2, -1)
-            return torch.cat([qk * cos[:, None] + torch.cat([-right, left], -1) * sin[:, None], v], 1)
-
-        def gate(gate_up: Tensor) -> Encoded:
-            gate, up = gate_up.chunk(2, -1)
-            return linear.encode(F.silu(gate) * up)
-
-        self.rms, self.norm, self.add_norm, self.rotate, self.gate = rms, norm, add_norm, rotate, gate
-
-    def fuse(self) -> None:
-        """Compiles each step into one kernel, for any number of tokens."""
-        for name, step in vars(self).items():
-            setattr(self, name, torch.compile(step, dynamic=True))
-
-
-def _layer(layer: Any, linear: type[Linear]) -> Layer:
+def _layer(layer: Any) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     has_head_norms = getattr(attention, "q_norm", None) is not None
     return Layer(
         norm=layer.input_layernorm.weight,
-        qkv=_merge((attention.q_proj, attention.k_proj, attention.v_proj), linear),
+        qkv=_merge(attention.q_proj, attention.k_proj, attention.v_proj),
         head_norms=(attention.q_norm.weight, attention.k_norm.weight) if has_head_norms else None,
-        out=_merge((attention.o_proj,), linear),
+        out=_merge(attention.o_proj),
         mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=_merge((mlp.gate_proj, mlp.up_proj), linear),
-        down=_merge((mlp.down_proj,), linear),
+        gate_up=_merge(mlp.gate_proj, mlp.up_proj),
+        down=_merge(mlp.down_proj),
     )
 
 
-def _merge(modules: Iterable[nn.Linear], linear: type[Linear]) -> Linear:
-    """One product for several modules; their weights become views of its own, or are freed if it converts them."""
-    modules = list(modules)
-    weight = torch.cat([module.weight for module in modules]) if len(modules) > 1 else modules[0].weight
-    bias = torch.cat([module.bias for module in modules]) if modules[0].bias is not None else None
-    for module, view in zip(modules, weight.detach().split([module.out_features for module in modules]), strict=True):
-        module.weight = nn.Parameter(view if linear is Dense else view.new_empty(0), requires_grad=False)
-    return linear(weight.detach(), bias)
+def _merge(*modules: nn.Linear) -> Product:
+    """One product for several modules, whose weights become views of its own."""
+    weight = torch.cat([module.weight.detach() for module in modules]) if len(modules) > 1 else modules[0].weight.detach()
+    bias = torch.cat([module.bias.detach() for module in modules]) if modules[0].bias is not None else None
+    for module, view in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
+        module.weight = nn.Parameter(view, requires_grad=False)
+    return weight, bias

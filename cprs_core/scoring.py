@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .linear import Dense, Linear
 from .packed import FAMILIES, PackedDecoder, Prefixes
 
 if TYPE_CHECKING:
@@ -49,19 +48,19 @@ class Scorer(Protocol):
         ...
 
 
-def scorer(model: TokenCritic, linear: type[Linear] = Dense, *, has_tags: bool = True) -> Scorer:
+def scorer(model: TokenCritic, *, has_tags: bool = True) -> Scorer:
     """The fast scorer for a model, if it can do it, else the plain one."""
     config: Any = model.config
     in_one_place = not getattr(model, "hf_device_map", None) and all(p.device.type != "meta" for p in model.parameters())
     if config.model_type in FAMILIES and config._attn_implementation == "sdpa" and in_one_place:
-        return PackedScorer(model, linear, has_tags)
+        return PackedScorer(model, has_tags)
     return PlainScorer(model, has_tags)
 
 
 class PackedScorer:
-    def __init__(self, model: TokenCritic, linear: type[Linear], has_tags: bool) -> None:
+    def __init__(self, model: TokenCritic, has_tags: bool) -> None:
         self._model, self._has_tags = model, has_tags
-        self._decoder = PackedDecoder(model, linear)
+        self._decoder = PackedDecoder(model)
         self.device, self.token_bytes = self._decoder.device, _token_bytes(model)
 
     @torch.inference_mode()
