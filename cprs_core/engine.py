@@ -35,8 +35,8 @@ class WindowScores:
 
 class Engine:
     """Args:
-    batch_tokens: tokens of a batch, each prefix counted once; halved for good when memory runs out. None = by device
-        and free memory.
+    batch_tokens: tokens of a batch, every window's prefix included; halved for good when memory runs out. None = by
+        device and free memory.
     """
 
     def __init__(self, scorer: Scorer, *, batch_tokens: int | None = None) -> None:
@@ -61,37 +61,36 @@ class Engine:
     def _batches(self, windows: Iterable[Window]) -> Iterator[list[Window]]:
         """Neighbours with the same tags, within the budget."""
         batch: list[Window] = []
-        tokens, prefixes = 0, set[bytes]()
+        tokens = 0
         for window in windows:
-            prefix = window.prefix.tobytes()
-            more = len(window.ids) + (0 if prefix in prefixes else len(window.prefix))
-            if batch and (tokens + more > self.batch_tokens or not np.array_equal(window.tag_ids, batch[0].tag_ids)):
+            full = tokens + len(window) > self.batch_tokens
+            if batch and (full or not np.array_equal(window.tag_ids, batch[0].tag_ids)):
                 yield batch
-                batch, tokens, prefixes, more = [], 0, set(), len(window.ids) + len(window.prefix)
+                batch, tokens = [], 0
             batch.append(window)
-            tokens += more
-            prefixes.add(prefix)
+            tokens += len(window)
         if batch:
             yield batch
 
     def _launch(self, windows: list[Window], memory: Memory) -> Iterator[_Results]:
         """Hands windows to the device, in halves if their memory does not suffice."""
         try:
-            yield _Results(self.scorer.score(windows, memory), windows)
-            return
+            results = _Results(self.scorer.score(windows, memory), windows)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
                 raise
             if len(windows) == 1:
-                size = len(windows[0].ids) + len(windows[0].prefix)
                 raise OutOfMemoryError(
-                    f"one window of {size} tokens does not fit into the memory of {self.device}; load the model with a "
-                    "smaller window_size, in bfloat16, or on another device"
+                    f"one window of {len(windows[0])} tokens does not fit into the memory of {self.device}; load the model "
+                    "with a smaller window_size, in bfloat16, or on another device"
                 ) from error
+        else:
+            yield results
+            return
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(windows) // 2
-        self.batch_tokens = min(self.batch_tokens, sum(len(window.ids) for window in windows[: half or 1]))
+        self.batch_tokens = min(self.batch_tokens, sum(map(len, windows[:half])))
         yield from self._launch(windows[:half], memory)
         yield from self._launch(windows[half:], memory)
 
@@ -107,7 +106,7 @@ class _Results:
             self._scores = torch.empty(scores.shape, dtype=scores.dtype, pin_memory=True)
             self._scores.copy_(scores, non_blocking=True)
             self._done = torch.cuda.Event()
-            self._done.record()
+            self._done.record(torch.cuda.current_stream(scores.device))
 
     def __iter__(self) -> Iterator[WindowScores]:
         if self._done is not None:

@@ -86,8 +86,11 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
             use_cache=False,
             **{MASK: bidirectional},
         ).last_hidden_state.view(*shape, -1)
-        label_logits = self.cls_head(hidden.to(self.cls_head.weight.dtype)).float()
-        return CriticOutput(hidden, label_logits, None if tag_ids is None else self.tag_logits(hidden, tag_ids))
+        return CriticOutput(hidden, self.label_logits(hidden), None if tag_ids is None else self.tag_logits(hidden, tag_ids))
+
+    def label_logits(self, hidden: Tensor) -> Tensor:
+        """float32 [..., 4] from hidden [..., H]."""
+        return self.cls_head(hidden.to(self.cls_head.weight.dtype)).float()
 
     def tag_logits(self, hidden: Tensor, tag_ids: Tensor) -> Tensor:
         """The LM head's logits, but for a few words only: float32 [B, L, T + 1] from hidden [B, L, H]."""

@@ -49,13 +49,12 @@ class Sequences:
     """Where sequences lie in a row of L tokens, and what they are made of.
 
     Attributes:
-        lengths: tokens of each. borders: int32 [n + 1], where each begins and the last ends.
+        lengths: tokens of each.
         positions: int64 [L], of each token in its sequence.
         source: int64 [L], where each token lies among [prefixes; own tokens]. own: int64 [T], the row's own tokens.
     """
 
     lengths: list[int]
-    borders: Tensor
     positions: Tensor
     source: Tensor
     own: Tensor
@@ -156,15 +155,14 @@ class PackedDecoder:
         """Attention within each sequence of a row: [L, heads * D] from [L, heads + 2 * kv_heads, D]."""
         q, k, v = self._split(qkv)
         mixed = torch.empty_like(q)
-        start = 0
+        end = 0
         for length in sequences.lengths:
-            part = slice(start, start + length)
+            part, end = slice(end, end + length), end + length
             one_q, one_k, one_v = (x[part].transpose(0, 1)[None] for x in (q, k, v))
             attended = F.scaled_dot_product_attention(
                 one_q, one_k, one_v, is_causal=causal, scale=self._scale, enable_gqa=True
             )
             mixed[part] = attended[0].transpose(0, 1)
-            start += length
         return mixed.flatten(1)
 
     def _embed(self, ids: Sequence[NDArray[np.int32]]) -> Tensor:
@@ -173,7 +171,6 @@ class PackedDecoder:
     def _sequences(self, which: Sequence[int], prefix_lengths: Sequence[int], own_lengths: Sequence[int]) -> Sequences:
         sizes = np.array(prefix_lengths)[np.array(which, int)]
         lengths = sizes + own_lengths
-        borders = np.append(0, lengths.cumsum())
         positions = np.concatenate([np.arange(n) for n in lengths])
         is_own = positions >= np.repeat(sizes, lengths)
         source = np.empty(len(positions), np.int64)
@@ -182,7 +179,6 @@ class PackedDecoder:
         source[~is_own] = (np.repeat(starts, lengths) + positions)[~is_own]
         return Sequences(
             lengths.tolist(),
-            self._send(borders.astype(np.int32)),
             *(self._send(part) for part in (positions, source, np.flatnonzero(is_own))),
         )
 

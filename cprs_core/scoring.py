@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Memory = dict[tuple[bytes, ...], Prefixes]
 
+_PADDING = 1.15  # the longest of windows that are padded to one length may be this much longer than the shortest
+
 
 @dataclass(frozen=True)
 class Window:
@@ -32,6 +34,9 @@ class Window:
     ids: NDArray[np.int32]
     prefix: NDArray[np.int32]
     tag_ids: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.prefix) + len(self.ids)
 
 
 class Scorer(Protocol):
@@ -65,13 +70,14 @@ class PackedScorer:
 
     @torch.inference_mode()
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
-        by_bytes = {window.prefix.tobytes(): window.prefix for window in windows}
-        keys = tuple(by_bytes)
-        if keys not in memory:
+        names = [window.prefix.tobytes() for window in windows]
+        distinct = dict(zip(names, (window.prefix for window in windows), strict=True))
+        key = tuple(distinct)
+        if key not in memory:
             memory.clear()
-            memory[keys] = self._decoder.prefixes(list(by_bytes.values()))
-        which = [keys.index(window.prefix.tobytes()) for window in windows]
-        hidden = self._decoder.hidden([window.ids for window in windows], which, memory[keys])
+            memory[key] = self._decoder.prefixes(list(distinct.values()))
+        numbers = {name: number for number, name in enumerate(key)}
+        hidden = self._decoder.hidden([window.ids for window in windows], [numbers[name] for name in names], memory[key])
         return _probabilities(self._model, hidden, windows[0].tag_ids, self._has_tags)
 
 
@@ -87,18 +93,31 @@ class PlainScorer:
 
     @torch.inference_mode()
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
-        rows = [np.concatenate([window.prefix, window.ids]) for window in windows]
-        longest = max(map(len, rows))
-        ids = torch.from_numpy(np.stack([np.pad(row, (0, longest - len(row))) for row in rows]).astype(np.int64))
-        mask = torch.arange(longest) < torch.tensor([[len(row)] for row in rows])
-        hidden = self._model(ids.to(self.device), attention_mask=None if mask.all() else mask.long().to(self.device)).hidden
-        own = [hidden[i, len(window.prefix) : len(row)] for i, (window, row) in enumerate(zip(windows, rows, strict=True))]
+        order = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+        alike: list[list[int]] = []
+        for i in order:
+            if not alike or len(windows[i]) > _PADDING * len(windows[alike[-1][0]]):
+                alike.append([])
+            alike[-1].append(i)
+        states = [state for group in alike for state in self._hidden([windows[i] for i in group])]
+        own = [state for _, state in sorted(zip(order, states, strict=True), key=lambda pair: pair[0])]
         return _probabilities(self._model, torch.cat(own), windows[0].tag_ids, self._has_tags)
+
+    def _hidden(self, windows: Sequence[Window]) -> list[Tensor]:
+        """The last hidden states [n, H] of each window's own tokens."""
+        longest = max(map(len, windows))
+        ids = np.zeros((len(windows), longest), np.int64)
+        for row, window in zip(ids, windows, strict=True):
+            row[: len(window)] = np.concatenate([window.prefix, window.ids])
+        mask = torch.arange(longest) < torch.tensor([[len(window)] for window in windows])
+        states = self._model(
+            torch.from_numpy(ids).to(self.device), attention_mask=None if mask.all() else mask.long().to(self.device)
+        ).hidden
+        return [row[len(window.prefix) : len(window)] for row, window in zip(states, windows, strict=True)]
 
 
 def _probabilities(model: TokenCritic, hidden: Tensor, tag_ids: NDArray[np.int32], has_tags: bool) -> Tensor:
-    head = model.cls_head
-    labels = head(hidden.to(head.weight.dtype)).float().softmax(-1)
+    labels = model.label_logits(hidden).softmax(-1)
     if not has_tags:
         return torch.cat([labels, labels.new_ones(len(labels), len(tag_ids) - 1)], 1)
     tags = model.tag_logits(hidden[None], torch.from_numpy(tag_ids.astype(np.int64)))[0].softmax(-1)

@@ -1,4 +1,4 @@
-"""A compressor without a model, for tests of what stands around one."""
+"""A compressor without a model, for tests of what stands around one, and the sizes of a random decoder."""
 
 import asyncio
 import re
@@ -6,6 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from cprs_core import BudgetError, Compression, InputError, Instruction, Span
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.4,  # large, so that a wrong mask or position shows
+}
 
 
 class FakeCompressor:

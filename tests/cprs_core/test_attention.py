@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from fakes import SIZES
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AttentionInterface,
@@ -19,17 +20,6 @@ from transformers.masking_utils import flash_attention_mask
 from cprs_core.attention import is_supported
 from cprs_core.model import critic_class
 
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.4,  # large, so that a wrong mask shows
-}
 CONFIGS = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "llama": LlamaConfig}
 BORDER = 2
 

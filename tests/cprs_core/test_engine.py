@@ -1,5 +1,7 @@
 """The engine: results in order whatever the batches, within its budget, and less at a time when memory runs out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -49,20 +51,15 @@ def test_results_come_in_order_from_batches_within_the_budget():
     fake = FakeScorer()
     given = windows(np.random.default_rng(1).integers(1, 200, 600))
     check(list(Engine(fake, batch_tokens=1000).run(given)), given, fake)
-    assert all(sum(batch) + 7 <= 1000 for batch in fake.batches)
-    assert all(
-        sum(a) + 7 + b[0] > 1000 for a, b in zip(fake.batches, fake.batches[1:], strict=False)
-    )  # none could be fuller
+    sizes = [[n + 7 for n in batch] for batch in fake.batches]
+    assert all(sum(batch) <= 1000 for batch in sizes)
+    assert all(sum(a) + b[0] > 1000 for a, b in pairwise(sizes))  # none could be fuller
 
 
-def test_a_prefix_counts_once_in_a_batch():
+def test_every_prefix_counts_because_the_bidirectional_layers_run_it_for_each_window():
     fake = FakeScorer()
-    given = [*windows([40] * 4, prefix=20), *windows([40] * 3, seed=1, prefix=20)]
-    list(Engine(fake, batch_tokens=220).run(given))
-    assert fake.batches == [[40] * 4, [40] * 3]
-    fake.batches.clear()
-    list(Engine(fake, batch_tokens=240).run(given))
-    assert fake.batches == [[40] * 5, [40] * 2]
+    list(Engine(fake, batch_tokens=180).run([*windows([40] * 4, prefix=20), *windows([40] * 3, seed=1, prefix=20)]))
+    assert fake.batches == [[40] * 3, [40] * 3, [40]]
 
 
 def test_a_window_longer_than_the_budget_runs_alone():
@@ -154,3 +151,13 @@ def test_a_window_scores_alike_alone_and_among_others(tiny, kind, has_tags):
             np.testing.assert_allclose(result.label_probs, labels, atol=1e-4)
             np.testing.assert_allclose(result.tag_probs, tags if has_tags else np.ones_like(tags), atol=1e-4)
             assert (result.label_probs.argmax(1) == labels.argmax(1)).all()
+
+
+def test_the_plain_way_pads_only_windows_of_like_length(tiny, monkeypatch):
+    shapes, forward = [], tiny.model.forward
+    monkeypatch.setattr(tiny.model, "forward", lambda ids, **rest: shapes.append(tuple(ids.shape)) or forward(ids, **rest))
+    given = windows([100, 3, 98, 3, 30, 4, 100], prefix=5)
+    together = PlainScorer(tiny.model, True).score(given, {})
+    assert sorted(shapes) == [(1, 35), (3, 9), (3, 105)]
+    alone = torch.cat([PlainScorer(tiny.model, True).score([window], {}) for window in given])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)

@@ -5,22 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from fakes import SIZES
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from cprs_core.model import critic_class
 from cprs_core.packed import FAMILIES, PackedDecoder
 
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.4,  # large, so that a wrong mask or position shows
-}
 KINDS = {
     "qwen2": (Qwen2Config, {}),
     "qwen3": (Qwen3Config, {"attention_bias": True}),
