@@ -60,7 +60,7 @@ class ContextCompressor:
         self.checkpoint = checkpoint
         self.window_size = window_size or checkpoint.window_size
         self.overlap = overlap
-        self.engine = Engine(checkpoint.scorer, batch_tokens=batch_tokens)
+        self.engine = Engine(checkpoint.scorers, batch_tokens=batch_tokens)
 
     @classmethod
     def from_pretrained(
@@ -198,7 +198,7 @@ class ContextCompressor:
         decides by itself, compares a span with the best so far, and keeps some that :meth:`compress` would not.
         """
         check_budget(None, None, threshold)
-        job = self._job(text, query, Instruction.of(instruction))
+        (job,) = self._jobs([(text, query)], Instruction.of(instruction))
         return self._stream(job, *self._rule(job.instruction, threshold), progress)
 
     async def astream(self, text: str, query: str, instruction: Any = None, **options: Any) -> AsyncIterator[Span]:
@@ -211,7 +211,7 @@ class ContextCompressor:
         self, text: str, query: str, instruction: Instruction | str | None = None, *, progress: Progress = None
     ) -> TokenScores:
         """The critic's probabilities for every token of the text, before anything is selected."""
-        job = self._job(text, query, Instruction.of(instruction))
+        (job,) = self._jobs([(text, query)], Instruction.of(instruction))
         with reporter(progress, len(job.windows)) as report:
             return job.all_scores(self.engine.run(job.engine_windows()), report)
 
@@ -219,7 +219,8 @@ class ContextCompressor:
         """What the model keeps of a text whose :meth:`scores` are known: start, end, score and tag number of each span."""
         instruction = Instruction.of(instruction)
         limit, share = self._rule(instruction, None)
-        return select([_scored(text, scores, instruction, limit)], None, None, share, self.count_tokens)[0]
+        found = decode.candidates(segment(text, instruction.unit), scores, instruction.unit, limit)
+        return select([Scored(text, scores, found, limit)], None, None, share, self.count_tokens)[0]
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, counted as budgets are."""
@@ -239,14 +240,16 @@ class ContextCompressor:
         began = time.perf_counter()
         if query is not None:
             instruction.render(query)  # a bad query is an error even where there is no document
-        jobs = [self._job(text, query, instruction) for text, query in pairs]
+        jobs = self._jobs(pairs, instruction)
         max_tokens, ratio, threshold = limits
         limit, share = self._rule(instruction, threshold)
         parts: list[Scored] = []
         with reporter(progress, sum(len(job.windows) for job in jobs)) as report:
             results = self.engine.run(window for job in jobs for window in job.engine_windows())
             for job in jobs:
-                parts.append(_scored(job.text, job.all_scores(results, report), instruction, limit))
+                scores = job.all_scores(results, report)
+                found = decode.candidates(job.units, scores, instruction.unit, limit)
+                parts.append(Scored(job.text, scores, found, limit))
         chosen: list[Ranges] = []
         for group in [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]:
             budget = max_tokens if ratio is None else int(ratio * sum(len(job.tokens) for job in jobs[group]))
@@ -267,15 +270,19 @@ class ContextCompressor:
             seconds=seconds,
         )
 
-    def _job(self, text: str, query: str, instruction: Instruction) -> Job:
-        check_text("text", text)
+    def _jobs(self, pairs: Sequence[tuple[str, str]], instruction: Instruction) -> list[Job]:
         tokenizer = self.checkpoint.tokenizer
-        prefix = tokenizer.prefix(instruction.render(query))
+        for text, query in pairs:
+            check_text("text", text)
+            instruction.render(query)  # checks the query
+        prefixes = {query: tokenizer.prefix(instruction.render(query)) for query in {query for _, query in pairs}}
+        rooms = {query: windowing.room(self.window_size, len(ids), self.overlap) for query, ids in prefixes.items()}
         tag_ids = tokenizer.tag_ids(instruction.tags)
-        room = windowing.room(self.window_size, len(prefix), self.overlap)
-        tokens = tokenizer(text)
-        windows = windowing.plan(text, tokens, room, self.overlap)
-        return Job(text, query, instruction, tokens, prefix, tag_ids, windows)
+        jobs = []
+        for (text, query), tokens in zip(pairs, tokenizer.many([text for text, _ in pairs]), strict=True):
+            windows = windowing.plan(text, tokens, rooms[query], self.overlap)
+            jobs.append(Job(text, query, instruction, tokens, prefixes[query], tag_ids, windows))
+        return jobs
 
     def _rule(self, instruction: Instruction, threshold: float | None) -> tuple[float | None, float]:
         """The least score, and the least share of the best score, of what the model keeps: the user's threshold alone, else
@@ -287,7 +294,7 @@ class ContextCompressor:
 
     def _stream(self, job: Job, limit: float | None, share: float, progress: Progress) -> Iterator[Span]:
         unit, tags = job.instruction.unit, job.instruction.tags
-        units = segment(job.text, unit)
+        units = job.units
         best = 0.0
         first = token = 0  # the first unit, and its first token, that are not settled yet
         with reporter(progress, len(job.windows)) as report:
@@ -337,11 +344,6 @@ def shared(
         if key not in _checkpoints:
             _checkpoints[key] = load(model, **loading)
     return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
-
-
-def _scored(text: str, scores: TokenScores, instruction: Instruction, limit: float | None) -> Scored:
-    unit = instruction.unit
-    return Scored(text, scores, decode.candidates(segment(text, unit), scores, unit, limit), limit)
 
 
 def _checked_list(name: str, values: Any) -> Sequence[Any]:

@@ -1,13 +1,15 @@
 """Runs windows through a critic: in batches within a token budget that adapts to memory, results in order.
 
-On a GPU the next batch is handed over before the last one's results are fetched, so that what the host does (cutting and
-tokenising texts, making spans of scores) happens while the GPU computes.
+Each GPU gets its next batch before the last one's results are fetched, so that what the host does (cutting and tokenising
+texts, making spans of scores) happens while GPUs compute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CPU_TOKENS = 1024  # a CPU gains nothing from more at once, and its caches lose
-_GPU_BYTES = 3 * 2**30  # of activations: enough to keep any GPU busy
+_GPU_BYTES = 2 * 2**30  # of activations: enough to keep any GPU busy
 _GPU_TOKENS = 2**18
 
 
@@ -35,28 +37,26 @@ class WindowScores:
 
 class Engine:
     """Args:
-    batch_tokens: tokens of a batch, every window's prefix included; halved for good when memory runs out. None = by
-        device and free memory.
+    scorers: one for each device; batches go to them in turn. batch_tokens: tokens of a batch, every window's prefix
+        included; halved for good when memory runs out. None = by device and free memory.
     """
 
-    def __init__(self, scorer: Scorer, *, batch_tokens: int | None = None) -> None:
-        self.scorer, self.device = scorer, scorer.device
-        self.batch_tokens = batch_tokens or _batch_tokens(scorer)
+    def __init__(self, scorers: Sequence[Scorer], *, batch_tokens: int | None = None) -> None:
+        self.scorers, self.device = scorers, scorers[0].device
+        self.batch_tokens = batch_tokens or min(map(_batch_tokens, scorers))
 
     def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
         """Scores windows; results come in the order of the windows, a batch at a time."""
-        memory: Memory = {}
-        waiting: _Results | None = None
-        for batch in self._batches(windows):
-            for part in self._launch(batch, memory):
-                if waiting is not None:
-                    yield from waiting
-                waiting = part
-                if self.device.type != "cuda":
-                    yield from waiting
-                    waiting = None
-        if waiting is not None:
-            yield from waiting
+        turns = cycle([(scorer, Memory()) for scorer in self.scorers])
+        ahead = sum(scorer.device.type == "cuda" for scorer in self.scorers)  # GPUs work while the host goes on
+        waiting: deque[_Results] = deque()
+        for batch, (scorer, memory) in zip(self._batches(windows), turns, strict=False):
+            for results in self._launch(batch, scorer, memory):
+                waiting.append(results)
+                while len(waiting) > ahead:
+                    yield from waiting.popleft()
+        for results in waiting:
+            yield from results
 
     def _batches(self, windows: Iterable[Window]) -> Iterator[list[Window]]:
         """Neighbours with the same tags, within the budget."""
@@ -72,27 +72,27 @@ class Engine:
         if batch:
             yield batch
 
-    def _launch(self, windows: list[Window], memory: Memory) -> Iterator[_Results]:
-        """Hands windows to the device, in halves if their memory does not suffice."""
+    def _launch(self, windows: list[Window], scorer: Scorer, memory: Memory) -> Iterator[_Results]:
+        """Hands windows to a device, in halves if its memory does not suffice."""
         try:
-            results = _Results(self.scorer.score(windows, memory), windows)
+            results = _Results(scorer.score(windows, memory), windows)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "alloc" not in str(error):
                 raise
             if len(windows) == 1:
                 raise OutOfMemoryError(
-                    f"one window of {len(windows[0])} tokens does not fit into the memory of {self.device}; load the model "
-                    "with a smaller window_size, in bfloat16, or on another device"
+                    f"one window of {len(windows[0])} tokens does not fit into the memory of {scorer.device}; load the "
+                    "model with a smaller window_size, in bfloat16, or on another device"
                 ) from error
         else:
             yield results
             return
-        if self.device.type == "cuda":
+        if scorer.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(windows) // 2
         self.batch_tokens = min(self.batch_tokens, sum(map(len, windows[:half])))
-        yield from self._launch(windows[:half], memory)
-        yield from self._launch(windows[half:], memory)
+        yield from self._launch(windows[:half], scorer, memory)
+        yield from self._launch(windows[half:], scorer, memory)
 
 
 class _Results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from .engine import WindowScores
 from .instruction import Instruction
 from .scoring import Window
+from .segments import segment
 from .spans import TokenScores
 from .tokens import Tokens
 from .windows import Merger
@@ -35,6 +37,12 @@ class Job:
     def engine_windows(self) -> Iterator[Window]:
         for start, end in self.windows:
             yield Window(self.tokens.ids[start:end], self.prefix, self.tag_ids)
+        self.units  # noqa: B018 - found now, while a GPU is at work
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """The candidates for being kept, [u, 2], in characters."""
+        return segment(self.text, self.instruction.unit)
 
     def merge(self, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[tuple[int, Merger]]:
         """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""

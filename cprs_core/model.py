@@ -22,6 +22,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrain
 
 from .attention import MASK, flatten_for_flash, hybrid_masks, is_supported, make_hybrid
 from .errors import ModelLoadError
+from .shape import check_border
 
 LABELS = ("B", "I", "O", "E")  # ids 0 to 3
 
@@ -48,12 +49,7 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        border = getattr(config, "first_bidirectional_layer", None)
-        if not isinstance(border, int) or not 0 <= border <= config.num_hidden_layers:
-            raise ModelLoadError(
-                f"first_bidirectional_layer must be 0 to {config.num_hidden_layers}, the number of layers; the config says "
-                f"{border!r}"
-            )
+        border = check_border(getattr(config, "first_bidirectional_layer", None), config.num_hidden_layers)
         if not is_supported(self.model):
             raise ModelLoadError(f"{type(self.model).__name__} is no plain decoder with full self-attention in every layer")
         make_hybrid(self.model.layers, border)

@@ -6,63 +6,79 @@
       attention            the same
 
 What a causal layer makes of a prefix does not depend on what follows, so windows with the same instruction and query share
-it; from the border on (paper section 2.2), each window has its own. The decoder is spelled out here, and products that read
-the same states are one; it agrees with :class:`~.model.TokenCritic`, whose weights it uses.
+it; from the border on (paper section 2.2), each window has its own. The decoder is spelled out here: products that read
+the same states are one, and on a GPU what lies between two products is compiled into one kernel. It agrees with
+:class:`~.model.TokenCritic`, the same decoder as transformers has it.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from .linear import Encoded, Float8, Linear
+from .shape import Shape, layer_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .model import TokenCritic
-
-Product = tuple[Tensor, Tensor | None]
-
-FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # decoders that are what is spelled out here, and no more
+Step = TypeVar("Step", bound=Callable[..., Any])
+Encode = Callable[[Tensor], Encoded]
+Take = Callable[[str], Tensor | None]
+"""A weight by its name in the published layout, where and as it is computed with; None if there is none."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of a decoder layer, those of a product with its bias; products that read the same states are merged."""
+    """Weights of a decoder layer; products that read the same states are merged."""
 
     norm: Tensor
-    qkv: Product
+    qkv: Linear
     head_norms: tuple[Tensor, Tensor] | None
-    out: Product
+    out: Linear
     mlp_norm: Tensor
-    gate_up: Product
-    down: Product
+    gate_up: Linear
+    down: Linear
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Where sequences lie in a row of L tokens, and what they are made of.
+    """Where sequences lie in a row of L tokens.
 
     Attributes:
-        lengths: tokens of each.
+        lengths: tokens of each. borders: int32 [sequences + 1], where each begins, and the end.
         positions: int64 [L], of each token in its sequence.
-        source: int64 [L], where each token lies among [prefixes; own tokens]. own: int64 [T], the row's own tokens.
+        own: int64 [T], the places of the windows' own tokens. rest: int64 [L - T], those of their prefixes.
+        prefix: int64 [L - T], where the latter lie among all prefixes.
     """
 
     lengths: list[int]
+    borders: Tensor
     positions: Tensor
-    source: Tensor
     own: Tensor
+    rest: Tensor
+    prefix: Tensor
+
+    def join(self, own: Tensor, prefixes: Tensor) -> Tensor:
+        """The row of [L, ...] from the windows' own tokens [T, ...] and all prefixes."""
+        row = own.new_empty(len(self.positions), *own.shape[1:])
+        return row.index_copy_(0, self.own, own).index_copy_(0, self.rest, prefixes.index_select(0, self.prefix))
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """What windows share: keys, queries and values [P, heads, D] of every causal layer, and the states [P, H] behind them.
+    """What windows share: queries, keys and values [P, heads, D] of every causal layer, and the states [P, H] behind them.
 
     ``lengths``: tokens of each prefix.
     """
@@ -76,20 +92,30 @@ class PackedDecoder:
     """The decoder of a critic.
 
     Args:
-        model: shares its weights: those of the layers become views of the merged ones.
+        take: gives its weights; merged ones are copied, a layer at a time.
+        linear: the kind of its products.
     """
 
-    def __init__(self, model: TokenCritic) -> None:
-        config: Any = model.config
-        decoder: Any = model.model
-        self._embedding, self._angles, self._norm = decoder.embed_tokens, decoder.rotary_emb, decoder.norm.weight
-        self.device: torch.device = self._norm.device
-        self._heads, self._kv_heads = int(config.num_attention_heads), int(config.num_key_value_heads)
-        self._scale = float(decoder.layers[0].self_attn.scaling)
-        self._eps = float(config.rms_norm_eps)
-        layers = [_layer(layer) for layer in decoder.layers]
-        border: int = config.first_bidirectional_layer
-        self._causal, self._bidirectional = layers[:border], layers[border:]
+    def __init__(self, shape: Shape, take: Take, linear: type[Linear]) -> None:
+        self.shape = shape
+        self.embedding, self._norm = taken(take, "model.embed_tokens.weight"), taken(take, "model.norm.weight")
+        self.device = self.embedding.device
+        self._frequencies, self._magnitude = _frequencies(shape, self.device)
+        layers = [_layer(take, layer_name(index), shape.head_norms, linear) for index in range(shape.layers)]
+        self._causal, self._bidirectional = layers[: shape.border], layers[shape.border :]
+        on_gpu = self.device.type == "cuda"
+        has_triton = on_gpu and _can_compile()
+        fast = _compiled if has_triton else _as_it_is
+        self._encoded, self._normed, self._add_normed = fast(encoded), fast(normed), fast(add_normed)
+        self._rotated, self._gated = fast(rotated), fast(gated)
+        self._attention = _flash if on_gpu and self.embedding.dtype in (torch.bfloat16, torch.float16) else _sdpa
+        if has_triton:
+            from . import kernels
+
+            if self._attention is _flash and shape.head_dim in kernels.HEAD_SIZES:
+                self._attention = _triton
+            if linear is Float8:
+                self._gated = kernels.gated_float8
 
     def prefixes(self, ids: Sequence[NDArray[np.int32]]) -> Prefixes:
         """Runs prefixes, each [p], through the causal layers."""
@@ -101,7 +127,8 @@ class PackedDecoder:
             qkv.append(part)
             return self._attend(part, sequences, causal=True)
 
-        return Prefixes(lengths, qkv, self._run(self._causal, self._embed(ids), sequences.positions, attend))
+        x, last = self._run(self._causal, self._embed(ids), sequences.positions, attend)
+        return Prefixes(lengths, qkv, x if last is None else x + last)
 
     def hidden(self, ids: Sequence[NDArray[np.int32]], which: Sequence[int], prefixes: Prefixes) -> Tensor:
         """The last hidden states, after the final norm, of the windows' own tokens, [T, H], one window after the other.
@@ -113,74 +140,66 @@ class PackedDecoder:
         shared = iter(prefixes.qkv)
 
         def attend_shared(qkv: Tensor) -> Tensor:
-            row = torch.cat([next(shared), qkv]).index_select(0, sequences.source)
+            row = sequences.join(qkv, next(shared))
             return self._attend(row, sequences, causal=True).index_select(0, sequences.own)
 
         def attend(qkv: Tensor) -> Tensor:
             return self._attend(qkv, sequences, causal=False)
 
         positions = sequences.positions
-        x = self._run(self._causal, self._embed(ids), positions.index_select(0, sequences.own), attend_shared)
-        x = torch.cat([prefixes.hidden, x]).index_select(0, sequences.source)
-        x = self._run(self._bidirectional, x, positions, attend)
-        return self._normed(x.index_select(0, sequences.own), self._norm)
+        x, last = self._run(self._causal, self._embed(ids), positions.index_select(0, sequences.own), attend_shared)
+        x = sequences.join(x if last is None else x + last, prefixes.hidden)
+        x, last = self._run(self._bidirectional, x, positions, attend)
+        x = x.index_select(0, sequences.own)
+        if last is None:
+            return self._normed(x, self._norm, self.shape.eps)
+        return self._add_normed(x, last.index_select(0, sequences.own), self._norm, self.shape.eps)[1]
 
-    def _run(self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """States [L, H] through layers; ``attend`` takes queries, keys and values [L, heads, D] to the mixed values."""
-        cos, sin = (part[0, :, None] for part in self._angles(x, positions[None]))
+    def _run(
+        self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """States [L, H] through layers; what the last layer adds to them is given apart.
+
+        ``attend`` takes queries, keys and values [L, heads, D] to the mixed values.
+        """
+        shape = self.shape
+        cos, sin = self._angles(positions, x.dtype)
+        down: Tensor | None = None
         for layer in layers:
-            mixed = attend(self._rotated(F.linear(self._normed(x, layer.norm), *layer.qkv), cos, sin, layer.head_norms))
-            x = x + F.linear(mixed, *layer.out)
-            gate, up = F.linear(self._normed(x, layer.mlp_norm), *layer.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, *layer.down)
-        return x
-
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        wide = x.float()
-        return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)).to(x.dtype)
-
-    def _rotated(self, qkv: Tensor, cos: Tensor, sin: Tensor, head_norms: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Queries, keys and values [L, heads, D], the first two turned by their positions."""
-        q, k, v = self._split(qkv.unflatten(-1, (self._heads + 2 * self._kv_heads, -1)))
-        if head_norms is not None:
-            q, k = self._normed(q, head_norms[0]), self._normed(k, head_norms[1])
-        qk = torch.cat([q, k], 1)
-        left, right = qk.chunk(2, -1)
-        return torch.cat([qk * cos + torch.cat([-right, left], -1) * sin, v], 1)
-
-    def _split(self, qkv: Tensor) -> tuple[Tensor, ...]:
-        return qkv.split([self._heads, self._kv_heads, self._kv_heads], 1)
+            if down is None:
+                states = self._normed(x, layer.norm, shape.eps, layer.qkv.encode)
+            else:
+                x, states = self._add_normed(x, down, layer.norm, shape.eps, layer.qkv.encode)
+            qkv = layer.qkv(states).unflatten(-1, (-1, shape.head_dim))
+            qkv = self._rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps)
+            out = layer.out(self._encoded(attend(qkv), layer.out.encode))
+            x, states = self._add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
+            down = layer.down(self._gated(layer.gate_up(states), layer.down.encode))
+        return x, down
 
     def _attend(self, qkv: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
         """Attention within each sequence of a row: [L, heads * D] from [L, heads + 2 * kv_heads, D]."""
-        q, k, v = self._split(qkv)
-        mixed = torch.empty_like(q)
-        end = 0
-        for length in sequences.lengths:
-            part, end = slice(end, end + length), end + length
-            one_q, one_k, one_v = (x[part].transpose(0, 1)[None] for x in (q, k, v))
-            attended = F.scaled_dot_product_attention(
-                one_q, one_k, one_v, is_causal=causal, scale=self._scale, enable_gqa=True
-            )
-            mixed[part] = attended[0].transpose(0, 1)
-        return mixed.flatten(1)
+        q, k, v = qkv.split([self.shape.heads, self.shape.kv_heads, self.shape.kv_heads], 1)
+        return self._attention(q, k, v, sequences, self.shape.head_dim**-0.5, causal).flatten(1)
+
+    def _angles(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [L, 1, D / 2]."""
+        angles = (positions[:, None].float() * self._frequencies)[:, None]
+        return (angles.cos() * self._magnitude).to(dtype), (angles.sin() * self._magnitude).to(dtype)
 
     def _embed(self, ids: Sequence[NDArray[np.int32]]) -> Tensor:
-        return self._embedding(self._send(np.concatenate(ids).astype(np.int64)))
+        return F.embedding(self._send(np.concatenate(ids).astype(np.int64)), self.embedding)
 
     def _sequences(self, which: Sequence[int], prefix_lengths: Sequence[int], own_lengths: Sequence[int]) -> Sequences:
         sizes = np.array(prefix_lengths)[np.array(which, int)]
         lengths = sizes + own_lengths
-        positions = np.concatenate([np.arange(n) for n in lengths])
+        borders = np.append(0, np.cumsum(lengths))
+        positions = np.arange(borders[-1]) - np.repeat(borders[:-1], lengths)
         is_own = positions >= np.repeat(sizes, lengths)
-        source = np.empty(len(positions), np.int64)
-        source[is_own] = sum(prefix_lengths) + np.arange(sum(own_lengths))
         starts = np.append(0, np.cumsum(prefix_lengths))[np.array(which, int)]
-        source[~is_own] = (np.repeat(starts, lengths) + positions)[~is_own]
-        return Sequences(
-            lengths.tolist(),
-            *(self._send(part) for part in (positions, source, np.flatnonzero(is_own))),
-        )
+        prefix = (np.repeat(starts, lengths) + positions)[~is_own]
+        arrays = (borders.astype(np.int32), positions, np.flatnonzero(is_own), np.flatnonzero(~is_own), prefix)
+        return Sequences(lengths.tolist(), *map(self._send, arrays))
 
     def _send(self, array: NDArray[Any]) -> Tensor:
         """An array to the device; the host does not wait for it."""
@@ -188,24 +207,137 @@ class PackedDecoder:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
-def _layer(layer: Any) -> Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    has_head_norms = getattr(attention, "q_norm", None) is not None
+def encoded(x: Tensor, encode: Encode) -> Encoded:
+    return encode(x)
+
+
+def normed(x: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> Any:
+    """The RMS norm of states [L, H], ready for a product."""
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    y = x * torch.rsqrt(size.square() / x.shape[-1] + eps).to(x.dtype) * weight
+    return y if encode is None else encode(y)
+
+
+def add_normed(x: Tensor, y: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> tuple[Tensor, Any]:
+    """The sum of states, and its RMS norm, ready for a product."""
+    x = x + y
+    return x, normed(x, weight, eps, encode)
+
+
+def rotated(
+    qkv: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    head_norms: tuple[Tensor, Tensor] | None,
+    eps: float,
+) -> Tensor:
+    """Queries, keys and values [L, heads + 2 * kv_heads, D], the first two normed, if so asked, and turned in place."""
+    if head_norms is not None:
+        q, k, _ = qkv.split([heads, kv_heads, kv_heads], 1)
+        q.copy_(normed(q, head_norms[0], eps))
+        k.copy_(normed(k, head_norms[1], eps))
+    left, right = qkv[:, : heads + kv_heads].chunk(2, -1)
+    turned = left * cos - right * sin
+    right.copy_(right * cos + left * sin)
+    left.copy_(turned)
+    return qkv
+
+
+def gated(gate_up: Tensor, encode: Encode) -> Encoded:
+    """SwiGLU, ready for a product."""
+    gate, up = gate_up.chunk(2, -1)
+    return encode(F.silu(gate) * up)
+
+
+def _compiled(step: Step) -> Step:
+    """A step as one kernel, for rows of any length; torch keeps what it compiled on disk for the next process."""
+    fast = torch.compile(step)
+
+    def call(*arguments: Any) -> Any:
+        for argument in arguments:
+            if isinstance(argument, Tensor) and argument.ndim > 1:
+                torch._dynamo.maybe_mark_dynamic(argument, 0)
+        return fast(*arguments)
+
+    return call  # type: ignore[return-value]
+
+
+def _as_it_is(step: Step) -> Step:
+    return step
+
+
+@cache
+def _can_compile() -> bool:
+    if importlib.util.find_spec("triton") and shutil.which(os.environ.get("CC", "cc")):
+        return True
+    warnings.warn("torch.compile needs triton and a C compiler, which are not both here; the GPU runs slower", stacklevel=2)
+    return False
+
+
+def _triton(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, causal: bool) -> Tensor:
+    """Attention within sequences [L, heads, D] by our own kernel, which is faster than torch's for sequences in a row."""
+    from .kernels import attend
+
+    return attend(q, k, v, sequences.borders, max(sequences.lengths), scale, causal)
+
+
+def _flash(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, causal: bool) -> Tensor:
+    """Attention within sequences [L, heads, D] by torch's Flash kernel."""
+    borders, longest = sequences.borders, max(sequences.lengths)
+    return torch.ops.aten._flash_attention_forward(
+        q, k, v, borders, borders, longest, longest, 0.0, causal, False, scale=scale
+    )[0]
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, causal: bool) -> Tensor:
+    """Attention within sequences [L, heads, D], one after the other."""
+    mixed = torch.empty_like(q)
+    end = 0
+    for length in sequences.lengths:
+        part, end = slice(end, end + length), end + length
+        one_q, one_k, one_v = (x[part].transpose(0, 1)[None] for x in (q, k, v))
+        attended = F.scaled_dot_product_attention(one_q, one_k, one_v, is_causal=causal, scale=scale, enable_gqa=True)
+        mixed[part] = attended[0].transpose(0, 1)
+    return mixed
+
+
+def _frequencies(shape: Shape, device: torch.device) -> tuple[Tensor, float]:
+    """Rotary frequencies [D / 2], and by how much cosines and sines are stretched."""
+    rope = shape.config["rope_parameters"]
+    if rope["rope_type"] == "default":
+        exponents = torch.arange(0, shape.head_dim, 2, device=device).float() / shape.head_dim
+        return rope["rope_theta"] ** -exponents, 1.0
+    from transformers import AutoConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    return ROPE_INIT_FUNCTIONS[rope["rope_type"]](AutoConfig.for_model(**shape.config), device)
+
+
+def _layer(take: Take, name: str, has_head_norms: bool, linear: type[Linear]) -> Layer:
+    def product(*modules: str) -> Linear:
+        parts = [f"{name}.{module}" for module in modules]
+        biases = [bias for part in parts if (bias := take(f"{part}.bias")) is not None]
+        return linear(torch.cat([taken(take, f"{part}.weight") for part in parts]), torch.cat(biases) if biases else None)
+
+    def norm(module: str) -> Tensor:
+        return taken(take, f"{name}.{module}.weight")
+
     return Layer(
-        norm=layer.input_layernorm.weight,
-        qkv=_merge(attention.q_proj, attention.k_proj, attention.v_proj),
-        head_norms=(attention.q_norm.weight, attention.k_norm.weight) if has_head_norms else None,
-        out=_merge(attention.o_proj),
-        mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=_merge(mlp.gate_proj, mlp.up_proj),
-        down=_merge(mlp.down_proj),
+        norm=norm("input_layernorm"),
+        qkv=product("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        head_norms=(norm("self_attn.q_norm"), norm("self_attn.k_norm")) if has_head_norms else None,
+        out=product("self_attn.o_proj"),
+        mlp_norm=norm("post_attention_layernorm"),
+        gate_up=product("mlp.gate_proj", "mlp.up_proj"),
+        down=product("mlp.down_proj"),
     )
 
 
-def _merge(*modules: nn.Linear) -> Product:
-    """One product for several modules, whose weights become views of its own."""
-    weight = torch.cat([module.weight.detach() for module in modules]) if len(modules) > 1 else modules[0].weight.detach()
-    bias = torch.cat([module.bias.detach() for module in modules]) if modules[0].bias is not None else None
-    for module, view in zip(modules, weight.split([module.out_features for module in modules]), strict=True):
-        module.weight = nn.Parameter(view, requires_grad=False)
-    return weight, bias
+def taken(take: Take, name: str) -> Tensor:
+    """A weight that must be there."""
+    weight = take(name)
+    if weight is None:
+        raise KeyError(name)
+    return weight

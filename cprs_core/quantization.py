@@ -7,7 +7,7 @@ after loading, so nothing else in the package knows of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -55,16 +55,27 @@ def pack_state(state: dict[str, Tensor], names: Iterable[str]) -> dict[str, Tens
     return packed
 
 
-def unpack_state(packed: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """The inverse of :func:`pack_state`; tensors that are not quantised are only cast."""
-    state = {}
-    for name, tensor in packed.items():
-        if name.endswith(PACKED):
-            name = name.removesuffix(PACKED)
-            state[name] = dequantize(unpack(tensor), packed[name + SCALE]).to(dtype)
-        elif not name.endswith(SCALE):
-            state[name] = tensor.to(dtype)
-    return state
+def unpack_state(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`pack_state`, in float32."""
+    names = (name.removesuffix(PACKED) for name in packed if not name.endswith(SCALE))
+    return {name: unpacked(packed, name, torch.float32) for name in names}
+
+
+def unpacked(packed: Mapping[str, Tensor], name: str, dtype: torch.dtype) -> Tensor:
+    """One weight of a state dict, quantised or not."""
+    if name + PACKED not in packed:
+        return packed[name].to(dtype)
+    return dequantize(unpack(packed[name + PACKED]), packed[name + SCALE]).to(dtype)
+
+
+def size_of(packed: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    """The size of a weight, quantised or not; None if there is none, or its scales do not fit."""
+    if name in packed:
+        return tuple(packed[name].shape)
+    if name + PACKED not in packed or name + SCALE not in packed:
+        return None
+    *rows, half = packed[name + PACKED].shape
+    return (*rows, 2 * half) if packed[name + SCALE].shape == (*rows, 2 * half // GROUP) else None
 
 
 def quantizable(model: nn.Module) -> list[str]:

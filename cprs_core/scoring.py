@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .packed import FAMILIES, PackedDecoder, Prefixes
+from .linear import Linear
+from .packed import PackedDecoder, Prefixes, Take, taken
+from .shape import Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,20 +56,18 @@ class Scorer(Protocol):
         ...
 
 
-def scorer(model: TokenCritic, *, has_tags: bool = True) -> Scorer:
-    """The fast scorer for a model, if it can do it, else the plain one."""
-    config: Any = model.config
-    in_one_place = not getattr(model, "hf_device_map", None) and all(p.device.type != "meta" for p in model.parameters())
-    if config.model_type in FAMILIES and config._attn_implementation == "sdpa" and in_one_place:
-        return PackedScorer(model, has_tags)
-    return PlainScorer(model, has_tags)
-
-
 class PackedScorer:
-    def __init__(self, model: TokenCritic, has_tags: bool) -> None:
-        self._model, self._has_tags = model, has_tags
-        self._decoder = PackedDecoder(model)
-        self.device, self.token_bytes = self._decoder.device, _token_bytes(model)
+    """Args:
+    take: gives the weights of a decoder of this shape, and of its heads. has_tags: whether the LM head is a critic.
+    """
+
+    def __init__(self, shape: Shape, take: Take, linear: type[Linear], *, has_tags: bool) -> None:
+        self._decoder = PackedDecoder(shape, take, linear)
+        self._labels = taken(take, "cls_head.weight"), take("cls_head.bias")
+        self._words = (self._decoder.embedding if shape.tied else take("lm_head.weight")) if has_tags else None
+        self.device = self._decoder.device
+        heads = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
+        self.token_bytes = _token_bytes(shape.hidden, shape.inner, heads, self._decoder.embedding.element_size())
 
     @torch.inference_mode()
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
@@ -78,7 +79,10 @@ class PackedScorer:
             memory[key] = self._decoder.prefixes(list(distinct.values()))
         numbers = {name: number for number, name in enumerate(key)}
         hidden = self._decoder.hidden([window.ids for window in windows], [numbers[name] for name in names], memory[key])
-        return _probabilities(self._model, hidden, windows[0].tag_ids, self._has_tags)
+        weight, bias = self._labels
+        labels = F.linear(hidden.float(), weight, bias)
+        tag_ids = torch.from_numpy(windows[0].tag_ids.astype(np.int64))
+        return _probabilities(labels, None if self._words is None else hidden @ self._words[tag_ids].T, len(tag_ids))
 
 
 class PlainScorer:
@@ -89,7 +93,12 @@ class PlainScorer:
         if self.device.type == "meta":  # offloaded layers: their inputs start on the first device that computes
             places: Any = getattr(model, "hf_device_map", {})
             self.device = torch.device(next((place for place in places.values() if place not in ("disk", "cpu")), "cpu"))
-        self.token_bytes = _token_bytes(model)
+        config: Any = model.config
+        heads = config.num_attention_heads + 2 * getattr(config, "num_key_value_heads", config.num_attention_heads)
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.token_bytes = _token_bytes(
+            config.hidden_size, config.intermediate_size, heads * head_dim, next(model.parameters()).element_size()
+        )
 
     @torch.inference_mode()
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
@@ -101,7 +110,10 @@ class PlainScorer:
             alike[-1].append(i)
         states = [state for group in alike for state in self._hidden([windows[i] for i in group])]
         own = [state for _, state in sorted(zip(order, states, strict=True), key=lambda pair: pair[0])]
-        return _probabilities(self._model, torch.cat(own), windows[0].tag_ids, self._has_tags)
+        hidden = torch.cat(own)
+        tag_ids = torch.from_numpy(windows[0].tag_ids.astype(np.int64))
+        tags = self._model.tag_logits(hidden[None], tag_ids)[0] if self._has_tags else None
+        return _probabilities(self._model.label_logits(hidden), tags, len(tag_ids))
 
     def _hidden(self, windows: Sequence[Window]) -> list[Tensor]:
         """The last hidden states [n, H] of each window's own tokens."""
@@ -116,17 +128,12 @@ class PlainScorer:
         return [row[len(window.prefix) : len(window)] for row, window in zip(states, windows, strict=True)]
 
 
-def _probabilities(model: TokenCritic, hidden: Tensor, tag_ids: NDArray[np.int32], has_tags: bool) -> Tensor:
-    labels = model.label_logits(hidden).softmax(-1)
-    if not has_tags:
-        return torch.cat([labels, labels.new_ones(len(labels), len(tag_ids) - 1)], 1)
-    tags = model.tag_logits(hidden[None], torch.from_numpy(tag_ids.astype(np.int64)))[0].softmax(-1)
-    return torch.cat([labels, tags[:, :-1].to(labels.device)], 1)
+def _probabilities(labels: Tensor, tags: Tensor | None, words: int) -> Tensor:
+    """[n, 4 + T] from logits [n, 4] and [n, T + 1], the last of which is of "outside" and is left out."""
+    labels = labels.softmax(-1)
+    shares = labels.new_ones(len(labels), words) if tags is None else tags.float().softmax(-1).to(labels.device)
+    return torch.cat([labels, shares[:, :-1]], 1)
 
 
-def _token_bytes(model: TokenCritic) -> int:
-    config: Any = model.config
-    heads = config.num_attention_heads + 2 * config.num_key_value_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    numbers = 3 * config.intermediate_size + 6 * config.hidden_size + 4 * heads * head_dim
-    return numbers * next(model.parameters()).element_size()
+def _token_bytes(hidden: int, inner: int, heads: int, element: int) -> int:
+    return (3 * inner + 6 * hidden + 4 * heads) * element

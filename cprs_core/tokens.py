@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 # A line break before a letter or digit is a token border in every byte-level BPE that we know of.
 _BLOCK_BORDER = re.compile(r"\n(?=[^\W_])")
-_BLOCK = 200_000  # characters tokenised at a time: the tokenizer's own records take several hundred bytes a token
+_BLOCK, _FURTHEST = 10_000, 400_000  # characters of a block: a small one stays in the caches; a border may be far away
+_TOGETHER = 32  # blocks tokenised at a time: the tokenizer's own records take several hundred bytes a token
 
 
 @dataclass(frozen=True)
@@ -41,44 +43,67 @@ class Tokens:
 
 
 class TextTokenizer:
-    """Wraps a fast tokenizer of transformers (``tokenizer``); read-only after construction.
+    """Read-only after construction.
+
+    Args:
+        spec: the content of a tokenizer.json.
 
     Raises:
-        ModelLoadError: the tokenizer is empty, or a slow one with no offsets.
+        ModelLoadError: the tokenizer is empty.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, spec: str) -> None:
         from tokenizers import Tokenizer
 
+        parts = json.loads(spec)
+        self._control = {token["content"]: int(token["id"]) for token in parts["added_tokens"]}
+        parts.update(added_tokens=[], truncation=None, padding=None)
+        if (parts.get("post_processor") or {}).get("type") != "ByteLevel":
+            parts["post_processor"] = None
+        self._backend = Tokenizer.from_str(json.dumps(parts))
+        if not self._backend.encode("a", add_special_tokens=False).ids:  # what transformers makes of no files at all
+            raise ModelLoadError("the checkpoint has no tokenizer; its folder lacks tokenizer.json")
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> TextTokenizer:
+        """From a tokenizer of transformers.
+
+        Raises:
+            ModelLoadError: it is a slow one, with no offsets.
+        """
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ModelLoadError(
                 "the checkpoint has no fast tokenizer (tokenizer.json), and offsets need one; convert it with "
                 "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
-        spec = json.loads(backend.to_str())
-        self._control = {token["content"]: int(token["id"]) for token in spec["added_tokens"]}
-        spec.update(added_tokens=[], truncation=None, padding=None)
-        if (spec.get("post_processor") or {}).get("type") != "ByteLevel":
-            spec["post_processor"] = None
-        self._backend = Tokenizer.from_str(json.dumps(spec))
-        if not self._backend.encode("a", add_special_tokens=False).ids:  # what transformers makes of no files at all
-            raise ModelLoadError("the checkpoint has no tokenizer; its folder lacks tokenizer.json")
+        return cls(backend.to_str())
 
     def __call__(self, text: str) -> Tokens:
         """Tokenises ``text``, any length, in bounded memory."""
-        parts = []
-        for offset, end in _blocks(text):
-            encoding = self._backend.encode(text[offset:end], add_special_tokens=False)
-            spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2) + offset
-            parts.append((np.array(encoding.ids, dtype=np.int32), spans))
-        ids = np.concatenate([np.empty(0, np.int32), *(ids for ids, _ in parts)])
-        spans = np.concatenate([np.empty((0, 2), np.int64), *(spans for _, spans in parts)])
-        return Tokens(ids, np.ascontiguousarray(spans[:, 0]), np.ascontiguousarray(spans[:, 1]))
+        return self.many([text])[0]
+
+    def many(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenises texts, on all cores."""
+        parts: list[list[Tokens]] = [[] for _ in texts]
+        for number, offset, encoding in self._encode(texts):
+            spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2).T + offset
+            parts[number].append(Tokens(np.array(encoding.ids, dtype=np.int32), *spans))
+        return [_joined(some) for some in parts]
 
     def count(self, text: str) -> int:
         """The number of tokens of ``text``."""
-        return sum(len(self._backend.encode(text[a:b], add_special_tokens=False).ids) for a, b in _blocks(text))
+        return sum(len(encoding) for _, _, encoding in self._encode([text]))
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[tuple[int, int, Any]]:
+        """Encodings of all texts, block by block: the number of the text, where the block begins, and its encoding."""
+        blocks = ((number, start, end) for number, text in enumerate(texts) for start, end in _blocks(text))
+        while some := list(islice(blocks, _TOGETHER)):
+            parts = [texts[number][start:end] for number, start, end in some]
+            for (number, start, _), encoding in zip(
+                some, self._backend.encode_batch(parts, add_special_tokens=False), strict=True
+            ):
+                yield number, start, encoding
 
     def prefix(self, pieces: Sequence[str | Control]) -> NDArray[np.int32]:
         """Ids of a rendered instruction.
@@ -115,12 +140,23 @@ class TextTokenizer:
         return np.array(ids, dtype=np.int32)
 
 
+def _joined(parts: Sequence[Tokens]) -> Tokens:
+    if len(parts) == 1:
+        return parts[0]
+    empty = np.empty(0, np.int64)
+    return Tokens(
+        np.concatenate([empty.astype(np.int32), *(part.ids for part in parts)]),
+        np.concatenate([empty, *(part.starts for part in parts)]),
+        np.concatenate([empty, *(part.ends for part in parts)]),
+    )
+
+
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
     """Cuts long texts where tokens end anyway, after a line break where there is one."""
     start = 0
     while len(text) - start > 2 * _BLOCK:
-        border = _BLOCK_BORDER.search(text, start + _BLOCK, start + 2 * _BLOCK)
-        end = border.end() if border else start + 2 * _BLOCK
+        border = _BLOCK_BORDER.search(text, start + _BLOCK, start + _FURTHEST)
+        end = border.end() if border else min(start + _FURTHEST, len(text))
         yield start, end
         start = end
     if start < len(text):

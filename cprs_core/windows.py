@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError
-from .segments import segment
+from .segments import Unit, segment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,17 +51,14 @@ def plan(text: str, tokens: Tokens, room: int, overlap: int = 0) -> NDArray[np.i
     n = len(tokens)
     if n <= room:
         return np.array([[0, n]] if n else [], dtype=np.int64).reshape(-1, 2)
-    paragraphs, sentences = (_unit_borders(text, tokens, unit) for unit in ("paragraph", "sentence"))
     windows, start = [], 0
     while n - start > room:
         end = start + room
-        for borders, slack in ((paragraphs, _PARAGRAPH_SLACK), (sentences, _SENTENCE_SLACK)):
-            last = borders[np.searchsorted(borders, end, side="right") - 1]
-            if last > end - slack * room and last > start + overlap:
-                end = int(last)
-                break
-        else:
-            end = _character_border(tokens, start + overlap, end)
+        end = (
+            _unit_border(text, tokens, "paragraph", max(start + overlap, int(end - _PARAGRAPH_SLACK * room)), end)
+            or _unit_border(text, tokens, "sentence", max(start + overlap, int(end - _SENTENCE_SLACK * room)), end)
+            or _character_border(tokens, start + overlap, end)
+        )
         windows.append((start, end))
         start = _character_border(tokens, start, end - overlap)
     windows.append((start, n))
@@ -90,10 +87,13 @@ class Merger:
         return self._sum[start:end] / self._count[start:end]
 
 
-def _unit_borders(text: str, tokens: Tokens, unit: str) -> NDArray[np.int64]:
-    """Indices of the tokens that begin a unit; 0 is always one."""
-    starts = segment(text, unit)[1:, 0]  # type: ignore[arg-type]
-    return np.concatenate([[0], np.searchsorted(tokens.ends, starts, side="right")])
+def _unit_border(text: str, tokens: Tokens, unit: Unit, low: int, high: int) -> int | None:
+    """The last token in (low, high] that begins a unit; None if none does."""
+    begin = int(tokens.starts[low])
+    starts = segment(text[begin : tokens.ends[high]], unit)[1:, 0] + begin
+    borders = np.searchsorted(tokens.ends, starts, side="right")
+    borders = borders[(borders > low) & (borders <= high)]
+    return int(borders[-1]) if len(borders) else None
 
 
 def _character_border(tokens: Tokens, low: int, index: int) -> int:

@@ -75,22 +75,36 @@ def tiny():
     from cprs_core.loading import load
 
     torch.set_num_threads(1)
-    return load(TINY, device="cpu")
+    return load(TINY, device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")
-def sparse(tiny):
+def tiny_model():
+    """The same checkpoint as transformers has it; not to be changed."""
+    from cprs_core.loading import load_model
+
+    return load_model(TINY, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def sparse_model(tiny_model):
     """The same critic, but more fond of O, so that it leaves most tokens out."""
     import copy
 
     import torch
 
-    from cprs_core.scoring import scorer
-
-    model = copy.deepcopy(tiny.model)
+    model = copy.deepcopy(tiny_model)
     with torch.no_grad():
         model.cls_head.bias[2] += 3.5
-    return replace(tiny, model=model, scorer=scorer(model))
+    return model
+
+
+@pytest.fixture(scope="session")
+def sparse(tiny, sparse_model):
+    """The checkpoint of ``sparse_model``."""
+    from fakes import packed_scorer
+
+    return replace(tiny, scorers=[packed_scorer(sparse_model)])
 
 
 @pytest.fixture(scope="session")

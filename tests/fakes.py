@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from cprs_core import BudgetError, Compression, InputError, Instruction, Span
+from cprs_core.linear import Dense, Linear
+from cprs_core.scoring import PackedScorer
+from cprs_core.shape import Shape
 
 SIZES = {
     "vocab_size": 60,
@@ -18,6 +21,13 @@ SIZES = {
     "max_position_embeddings": 128,
     "initializer_range": 0.4,  # large, so that a wrong mask or position shows
 }
+
+
+def packed_scorer(model: Any, linear: type[Linear] = Dense, *, has_tags: bool = True) -> PackedScorer:
+    """The fast pass over the weights of a module of transformers."""
+    shape = Shape.of(model.config.to_dict())
+    assert shape is not None
+    return PackedScorer(shape, model.state_dict().get, linear, has_tags=has_tags)
 
 
 class FakeCompressor:

@@ -76,7 +76,7 @@ def load_tokenizer(base: str) -> tuple[Any, TextTokenizer]:
         tokenizer = AutoTokenizer.from_pretrained(**_source(base))
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"cannot load the tokenizer of {base!r}: {error}") from error
-    return tokenizer, TextTokenizer(tokenizer)
+    return tokenizer, TextTokenizer.of(tokenizer)
 
 
 def _source(base: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from .. import quantization
 from ..errors import DataError, InputError
-from ..loading import load
+from ..loading import load_model
 from ..model import TokenCritic
 from . import data, splits
 from .checkpoint import load_base, load_tokenizer, save
@@ -78,7 +78,7 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
             layer.compile(dynamic=False)
     teacher = None
     if config.teacher:
-        teacher = load(config.teacher, device=str(accelerator.device)).model
+        teacher = load_model(config.teacher, device=str(accelerator.device))
     sentence_teacher = SentenceTeacher(config.sentence_teacher, accelerator.device) if config.sentence_teacher else None
 
     first = 0

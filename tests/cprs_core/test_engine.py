@@ -5,10 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from fakes import packed_scorer
 
 from cprs_core.engine import Engine
 from cprs_core.errors import CprsError, OutOfMemoryError
-from cprs_core.scoring import PackedScorer, PlainScorer, Window, scorer
+from cprs_core.scoring import PlainScorer, Window
 
 
 class FakeScorer:
@@ -50,7 +51,7 @@ def check(results, given, fake):
 def test_results_come_in_order_from_batches_within_the_budget():
     fake = FakeScorer()
     given = windows(np.random.default_rng(1).integers(1, 200, 600))
-    check(list(Engine(fake, batch_tokens=1000).run(given)), given, fake)
+    check(list(Engine([fake], batch_tokens=1000).run(given)), given, fake)
     sizes = [[n + 7 for n in batch] for batch in fake.batches]
     assert all(sum(batch) <= 1000 for batch in sizes)
     assert all(sum(a) + b[0] > 1000 for a, b in pairwise(sizes))  # none could be fuller
@@ -58,21 +59,21 @@ def test_results_come_in_order_from_batches_within_the_budget():
 
 def test_every_prefix_counts_because_the_bidirectional_layers_run_it_for_each_window():
     fake = FakeScorer()
-    list(Engine(fake, batch_tokens=180).run([*windows([40] * 4, prefix=20), *windows([40] * 3, seed=1, prefix=20)]))
+    list(Engine([fake], batch_tokens=180).run([*windows([40] * 4, prefix=20), *windows([40] * 3, seed=1, prefix=20)]))
     assert fake.batches == [[40] * 3, [40] * 3, [40]]
 
 
 def test_a_window_longer_than_the_budget_runs_alone():
     fake = FakeScorer()
     given = windows([500, 500, 20])
-    check(list(Engine(fake, batch_tokens=100).run(given)), given, fake)
+    check(list(Engine([fake], batch_tokens=100).run(given)), given, fake)
     assert fake.batches == [[500], [500], [20]]
 
 
 def test_windows_with_other_tags_run_apart():
     fake = FakeScorer()
     given = [*windows([30] * 4, (3, 5)), *windows([30] * 4, (6, 2), 1), *windows([30] * 4, (4,), 2)]
-    check(list(Engine(fake, batch_tokens=4096).run(given)), given, fake)
+    check(list(Engine([fake], batch_tokens=4096).run(given)), given, fake)
     assert fake.batches == [[30] * 4] * 3
 
 
@@ -85,7 +86,7 @@ def test_windows_are_taken_as_needed():
             taken += 1
             yield window
 
-    results = Engine(FakeScorer(), batch_tokens=200).run(source())
+    results = Engine([FakeScorer()], batch_tokens=200).run(source())
     assert taken == 0
     next(results)
     assert taken <= 11
@@ -94,19 +95,19 @@ def test_windows_are_taken_as_needed():
 
 def test_the_first_result_waits_for_its_own_batch_only():
     fake = FakeScorer()
-    next(Engine(fake, batch_tokens=1000).run(windows([500, *[20] * 200])))
+    next(Engine([fake], batch_tokens=1000).run(windows([500, *[20] * 200])))
     assert len(fake.batches) == 1
 
 
 def test_nothing_gives_nothing():
-    assert list(Engine(FakeScorer()).run([])) == []
+    assert list(Engine([FakeScorer()]).run([])) == []
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_when_memory_runs_out_batches_are_halved_and_stay_small(error):
     fake = FakeScorer(most_tokens=130, error=error)
     given = windows([40] * 9 + [60] * 9)
-    engine = Engine(fake, batch_tokens=1000)
+    engine = Engine([fake], batch_tokens=1000)
     check(list(engine.run(given)), given, fake)
     assert engine.batch_tokens <= 130
     fake.batches.clear()
@@ -116,7 +117,7 @@ def test_when_memory_runs_out_batches_are_halved_and_stay_small(error):
 
 def test_one_window_that_does_not_fit_is_an_error_that_says_what_to_do():
     with pytest.raises(OutOfMemoryError, match=r"one window of 47 tokens .* smaller window_size") as caught:
-        list(Engine(FakeScorer(most_tokens=30)).run(windows([40])))
+        list(Engine([FakeScorer(most_tokens=30)]).run(windows([40])))
     assert isinstance(caught.value, CprsError) and isinstance(caught.value, MemoryError)
 
 
@@ -126,25 +127,24 @@ def test_other_errors_of_the_model_are_not_swallowed():
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        list(Engine(Broken()).run(windows([40, 40])))
+        list(Engine([Broken()]).run(windows([40, 40])))
 
 
 @pytest.mark.parametrize("has_tags", [True, False])
 @pytest.mark.parametrize("kind", ["packed", "plain"])
-def test_a_window_scores_alike_alone_and_among_others(tiny, kind, has_tags):
-    one = scorer(tiny.model, has_tags=has_tags) if kind == "packed" else PlainScorer(tiny.model, has_tags)
-    assert isinstance(one, PackedScorer if kind == "packed" else PlainScorer)
+def test_a_window_scores_alike_alone_and_among_others(tiny_model, kind, has_tags):
+    one = packed_scorer(tiny_model, has_tags=has_tags) if kind == "packed" else PlainScorer(tiny_model, has_tags)
     rng = np.random.default_rng(3)
     prefixes, tag_ids = [rng.integers(0, 1190, n).astype(np.int32) for n in (5, 12)], np.array([11, 12, 13], np.int32)
     given = [
         Window(rng.integers(0, 1190, n).astype(np.int32), prefixes[i % 2], tag_ids)
         for i, n in enumerate(rng.integers(1, 90, 24))
     ]
-    together = list(Engine(one, batch_tokens=300).run(given))
+    together = list(Engine([one], batch_tokens=300).run(given))
     for window, among in zip(given, together, strict=True):
-        (alone,) = Engine(one).run([window])
+        (alone,) = Engine([one]).run([window])
         row = torch.from_numpy(np.concatenate([window.prefix, window.ids])).long()[None]
-        output = tiny.model(row, tag_ids=torch.from_numpy(tag_ids).long())
+        output = tiny_model(row, tag_ids=torch.from_numpy(tag_ids).long())
         labels = output.label_logits.softmax(-1)[0, len(window.prefix) :].numpy()
         tags = output.tag_logits.softmax(-1)[0, len(window.prefix) :, :-1].numpy()
         for result in (alone, among):
@@ -153,11 +153,11 @@ def test_a_window_scores_alike_alone_and_among_others(tiny, kind, has_tags):
             assert (result.label_probs.argmax(1) == labels.argmax(1)).all()
 
 
-def test_the_plain_way_pads_only_windows_of_like_length(tiny, monkeypatch):
-    shapes, forward = [], tiny.model.forward
-    monkeypatch.setattr(tiny.model, "forward", lambda ids, **rest: shapes.append(tuple(ids.shape)) or forward(ids, **rest))
+def test_the_plain_way_pads_only_windows_of_like_length(tiny_model, monkeypatch):
+    shapes, forward = [], tiny_model.forward
+    monkeypatch.setattr(tiny_model, "forward", lambda ids, **rest: shapes.append(tuple(ids.shape)) or forward(ids, **rest))
     given = windows([100, 3, 98, 3, 30, 4, 100], prefix=5)
-    together = PlainScorer(tiny.model, True).score(given, {})
+    together = PlainScorer(tiny_model, True).score(given, {})
     assert sorted(shapes) == [(1, 35), (3, 9), (3, 105)]
-    alone = torch.cat([PlainScorer(tiny.model, True).score([window], {}) for window in given])
+    alone = torch.cat([PlainScorer(tiny_model, True).score([window], {}) for window in given])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)

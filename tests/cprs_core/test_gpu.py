@@ -1,13 +1,16 @@
 """What only a GPU can show: its kernels agree with the recorded states, its precisions with float32, and running out of
 its memory costs time, not results. Skipped without one."""
 
+from itertools import accumulate, pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from cprs_core import ContextCompressor, Instruction
 from cprs_core.errors import OutOfMemoryError
-from cprs_core.loading import load
+from cprs_core.loading import load, load_model
+from cprs_core.scoring import PackedScorer, PlainScorer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -23,7 +26,7 @@ def small():
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 @pytest.mark.parametrize("case", CASES)
 def test_states_are_those_recorded(tiny_path, case, kernel):
-    model = load(tiny_path, device="cuda", dtype="float32", attn_implementation=kernel).model
+    model = load_model(tiny_path, device="cuda", dtype="float32", attn_implementation=kernel)
     with np.load(tiny_path.parent / "forward.npz") as recorded:
         ids, mask = (torch.from_numpy(recorded[f"{case}/{name}"]).long().cuda() for name in ("input_ids", "attention_mask"))
         expected = recorded[f"{case}/{kernel}/bi_logits"]
@@ -40,6 +43,70 @@ def test_half_precision_agrees_with_float32(small, dtype):
     query = "What was the keeper's name?"
     a, b = (c.scores(PROSE, query).keep.max(-1) for c in (ContextCompressor(small), half))
     assert np.abs(a - b).mean() < 0.01 and ((a >= 0.18) == (b >= 0.18)).mean() > 0.98
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("lengths", [[5, 130, 1, 256, 300], [1500, 2, 1025]])
+@pytest.mark.parametrize(("size", "heads", "kv_heads"), [(64, 3, 1), (128, 4, 2), (32, 2, 2)])
+def test_attention_within_sequences(size, heads, kv_heads, lengths, causal):
+    from cprs_core.kernels import attend
+
+    row = torch.randn(sum(lengths), heads + 2 * kv_heads, size, dtype=torch.bfloat16, device="cuda")
+    q, k, v = row.split([heads, kv_heads, kv_heads], 1)
+    borders = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device="cuda")
+    found = attend(q, k, v, borders, max(lengths), size**-0.5, causal)
+    for part, (start, end) in enumerate(pairwise(borders.tolist())):
+        one = (x[start:end].transpose(0, 1)[None].float() for x in (q, k, v))
+        exact = torch.nn.functional.scaled_dot_product_attention(*one, is_causal=causal, enable_gqa=True)[0].transpose(0, 1)
+        torch.testing.assert_close(
+            found[start:end].float(), exact, atol=0.02, rtol=0.02, msg=lambda m, part=part: f"{part}: {m}"
+        )
+
+
+def test_swiglu_in_8_bits_is_the_compiled_one():
+    from cprs_core.kernels import gated_float8
+    from cprs_core.linear import Float8
+    from cprs_core.packed import gated
+
+    for width in (1536, 18_944):
+        states = torch.randn(70, 2 * width, dtype=torch.bfloat16, device="cuda")
+        values, scales = gated_float8(states)
+        expected, expected_scales = gated(states.float(), Float8.encode)
+        torch.testing.assert_close(scales, expected_scales)
+        torch.testing.assert_close(values.float() * scales, expected.float() * expected_scales, atol=0.1, rtol=0.13)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_the_fast_pass_agrees_with_transformers(dtype):
+    fast = ContextCompressor(load(device="cuda", dtype=dtype), window_size=512, batch_tokens=3000)
+    plain = ContextCompressor(load(device="cuda", dtype=dtype, attn_implementation="sdpa"), window_size=512)
+    assert isinstance(plain.engine.scorers[0], PlainScorer) and isinstance(fast.engine.scorers[0], PackedScorer)
+    a, b = (c.scores(PROSE, "What was the keeper's name?").label_probs for c in (fast, plain))
+    assert np.abs(a - b).mean() < (1e-5 if dtype == "float32" else 0.004)
+    assert (a.argmax(-1) == b.argmax(-1)).mean() > (0.9999 if dtype == "float32" else 0.99)  # both are rounded, apart
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8", "int8"])
+def test_labels_are_those_of_float32(small, dtype):
+    if dtype == "float8" and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU has no 8-bit floats")
+    exact, rounded = ContextCompressor(small), ContextCompressor.from_pretrained(device="cuda", dtype=dtype)
+    labels = [
+        [c.scores(PROSE, query).label_probs.argmax(-1) for query in ("What was the keeper's name?", "When did it open?")]
+        for c in (exact, rounded)
+    ]
+    assert (np.array(labels[0]) == np.array(labels[1])).mean() >= 0.995
+
+
+def test_a_stream_that_is_left_frees_the_gpu(small):
+    one = ContextCompressor(small, window_size=512, batch_tokens=600)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    spans = one.stream(PROSE * 20, "What was the keeper's name?")
+    next(spans)
+    spans.close()
+    torch.cuda.synchronize()
+    assert torch.cuda.memory_allocated() <= before + 2**20
 
 
 def test_a_gpu_says_what_a_cpu_says(small):

@@ -4,14 +4,17 @@ import json
 import shutil
 import socket
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
 from cprs_core import ContextCompressor
+from cprs_core.engine import Engine
 from cprs_core.errors import DeviceError, ModelLoadError
-from cprs_core.loading import load, quiet, resolve_device
+from cprs_core.loading import load, load_model, quiet, resolve_device
+from cprs_core.scoring import Window
 
 
 @pytest.fixture
@@ -36,32 +39,35 @@ def reweigh(folder, change):
 
 
 def labels(checkpoint):
-    ids = torch.arange(40).view(1, 40)
-    return checkpoint.model(ids).label_logits
+    """Label probabilities [40, 4] of some tokens."""
+    window = Window(np.arange(40, dtype=np.int32), np.arange(3, dtype=np.int32), np.array([4, 5], np.int32))
+    (result,) = Engine(checkpoint.scorers).run([window])
+    return torch.from_numpy(result.label_probs)
 
 
-def test_the_published_layout(tiny, tiny_path):
+def test_the_published_layout(tiny, tiny_model, tiny_path):
     assert tiny.name == str(tiny_path) and tiny.has_tags and tiny.window_size == 8192 and tiny.thresholds == {}
-    assert tiny.model.config.first_bidirectional_layer == 21
-    assert [layer.self_attn.is_causal for layer in tiny.model.model.layers] == [True] * 21 + [False] * 7
-    assert not tiny.model.training and not any(p.requires_grad for p in tiny.model.parameters())
+    assert tiny_model.config.first_bidirectional_layer == 21
+    assert [layer.self_attn.is_causal for layer in tiny_model.model.layers] == [True] * 21 + [False] * 7
+    assert not tiny_model.training and not any(p.requires_grad for p in tiny_model.parameters())
 
 
 def test_fields_of_a_trained_config(copied):
     configure(copied, architectures=["X"], first_bidirectional_layer=3, window_size=512, decision_thresholds={"word": 0.2})
-    checkpoint = load(copied, device="cpu")
-    assert [layer.self_attn.is_causal for layer in checkpoint.model.model.layers] == [True] * 3 + [False] * 25
+    checkpoint = load(copied, device="cpu", dtype="float32")
+    model = load_model(copied, device="cpu")
+    assert [layer.self_attn.is_causal for layer in model.model.layers] == [True] * 3 + [False] * 25
     assert (checkpoint.window_size, checkpoint.thresholds) == (512, {"word": 0.2})
 
 
 def test_the_window_is_no_longer_than_the_model_can_see(copied):
     configure(copied, max_position_embeddings=300)
-    assert load(copied, device="cpu").window_size == 300
+    assert load(copied, device="cpu", dtype="float32").window_size == 300
 
 
 def test_without_an_lm_head_the_label_head_scores_alone(copied, tiny):
     reweigh(copied, lambda state: state.pop("lm_head.weight"))
-    checkpoint = load(copied, device="cpu")
+    checkpoint = load(copied, device="cpu", dtype="float32")
     assert not checkpoint.has_tags
     torch.testing.assert_close(labels(checkpoint), labels(tiny))
     scores = ContextCompressor(checkpoint).scores("One text. Two.", "q?")
@@ -70,24 +76,29 @@ def test_without_an_lm_head_the_label_head_scores_alone(copied, tiny):
 
 def test_a_checkpoint_may_say_that_its_lm_head_is_no_critic(copied):
     configure(copied, ignore_lm_head=True)
-    assert not load(copied, device="cpu").has_tags
+    assert not load(copied, device="cpu", dtype="float32").has_tags
 
 
 def test_tied_embeddings_are_an_lm_head(copied):
     configure(copied, tie_word_embeddings=True)
     reweigh(copied, lambda state: state.pop("lm_head.weight"))
-    checkpoint = load(copied, device="cpu")
+    checkpoint = load(copied, device="cpu", dtype="float32")
     assert checkpoint.has_tags
-    output = checkpoint.model(torch.arange(9).view(1, 9), tag_ids=torch.tensor([4, 5]))
-    torch.testing.assert_close(output.tag_logits, output.hidden @ checkpoint.model.model.embed_tokens.weight[[4, 5]].T)
+    model = load_model(copied, device="cpu", dtype="float32")
+    output = model(torch.arange(9).view(1, 9), tag_ids=torch.tensor([4, 5]))
+    torch.testing.assert_close(output.tag_logits, output.hidden @ model.model.embed_tokens.weight[[4, 5]].T)
+    window = Window(np.arange(3, 9, dtype=np.int32), np.arange(3, dtype=np.int32), np.array([4, 5], np.int32))
+    (result,) = Engine(checkpoint.scorers).run([window])
+    expected = output.tag_logits.softmax(-1)[0, 3:, :1].numpy()
+    np.testing.assert_allclose(result.tag_probs, expected, atol=1e-4)
 
 
-def test_shards(copied, tiny):
-    tiny.model.save_pretrained(copied, max_shard_size="300KB")
+def test_shards(copied, tiny, tiny_model):
+    tiny_model.save_pretrained(copied, max_shard_size="300KB")
     (copied / "model.safetensors").unlink(missing_ok=True)
     configure(copied, architectures=["Qwen2ForCausalLMandBIO"])
     assert len(list(copied.glob("model-*.safetensors"))) > 2
-    torch.testing.assert_close(labels(load(copied, device="cpu")), labels(tiny))
+    torch.testing.assert_close(labels(load(copied, device="cpu", dtype="float32")), labels(tiny))
 
 
 def pickle_only(folder):
@@ -146,7 +157,7 @@ def test_a_broken_checkpoint_is_an_error_that_says_so(copied, name):
     change, message = BROKEN[name]
     change(copied)
     with pytest.raises(ModelLoadError, match=message):
-        load(copied, device="cpu")
+        load(copied, device="cpu", dtype="float32")
 
 
 def test_code_and_pickles_of_a_checkpoint_are_never_run(copied, tmp_path):
@@ -154,10 +165,10 @@ def test_code_and_pickles_of_a_checkpoint_are_never_run(copied, tmp_path):
     (copied / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
     auto_map = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model", "AutoTokenizer": ["evil.Config", None]}
     configure(copied, auto_map=auto_map)
-    load(copied, device="cpu")
+    load(copied, device="cpu", dtype="float32")
     configure(copied, model_type="unheard_of")
     with pytest.raises(ModelLoadError):
-        load(copied, device="cpu")
+        load(copied, device="cpu", dtype="float32")
     assert not mark.exists()
 
 
@@ -184,15 +195,15 @@ def test_devices():
     assert resolve_device(None).type in ("cpu", "cuda", "mps")
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float64", "half", "auto", torch.int32, 16])
+@pytest.mark.parametrize("dtype", ["int4", "float64", "half", "auto", torch.int32, 16])
 def test_a_dtype_that_is_not_supported(tiny_path, dtype):
-    with pytest.raises(DeviceError, match="float32, bfloat16, float16"):
+    with pytest.raises(DeviceError, match="float32, bfloat16, float16, float8, int8"):
         load(tiny_path, device="cpu", dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float16", torch.bfloat16])
 def test_dtypes(tiny_path, dtype):
-    model = load(tiny_path, device="cpu", dtype=dtype).model
+    model = load_model(tiny_path, device="cpu", dtype=dtype)
     assert model.model.embed_tokens.weight.dtype == (torch.float16 if dtype == "float16" else dtype)
     assert model.cls_head.weight.dtype == torch.float32
 

@@ -8,7 +8,7 @@ import torch
 
 from cprs_core import ContextCompressor, Instruction
 from cprs_core.attention import make_hybrid
-from cprs_core.loading import load
+from cprs_core.loading import load_model
 from cprs_core.training.losses import IGNORE, critic_loss
 
 CASES = [
@@ -31,10 +31,10 @@ def facts(tiny_path):
 
 
 @pytest.fixture(scope="module")
-def models(tiny, tiny_path):
-    eager = load(tiny_path, device="cpu", attn_implementation="eager")
-    assert eager.model.config._attn_implementation == "eager" and tiny.model.config._attn_implementation == "sdpa"
-    return {"sdpa": tiny.model, "eager": eager.model}
+def models(tiny_model, tiny_path):
+    eager = load_model(tiny_path, device="cpu", dtype="float32", attn_implementation="eager")
+    assert eager.config._attn_implementation == "eager" and tiny_model.config._attn_implementation == "sdpa"
+    return {"sdpa": tiny_model, "eager": eager}
 
 
 def inputs(recorded, case):
@@ -107,7 +107,7 @@ def test_a_later_token_shows_from_the_border_on_only(models, recorded, kernel):
 
 @pytest.mark.parametrize("border", [20, 22, 28])
 def test_another_border_would_be_noticed(tiny_path, recorded, facts, border):
-    model = load(tiny_path, device="cpu").model
+    model = load_model(tiny_path, device="cpu", dtype="float32")
     make_hybrid(model.model.layers, border)  # the flags are overwritten; the second hook finds no mask to swap
     ids, mask = inputs(recorded, "en_prompt")
     output = run(model, ids, mask)
@@ -120,7 +120,7 @@ def test_another_border_would_be_noticed(tiny_path, recorded, facts, border):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("case", ["en_prompt", "pad2_a"])
 def test_half_precision_agrees_on_most_labels(tiny_path, recorded, case, dtype):
-    model = load(tiny_path, device="cpu", dtype=dtype).model
+    model = load_model(tiny_path, device="cpu", dtype=dtype)
     assert model.model.layers[0].mlp.up_proj.weight.dtype == getattr(torch, dtype)
     ids, mask = inputs(recorded, case)
     output = run(model, ids, mask, tag_ids=torch.tensor([5, 9]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from cprs_core import quantization as q
-from cprs_core.loading import load
+from cprs_core.loading import load, load_model
 
 
 @settings(max_examples=60)
@@ -47,39 +47,39 @@ def test_pack_and_unpack(numbers):
     assert q.unpack(packed).tolist() == numbers
 
 
-def test_what_is_quantised(tiny):
-    names = q.quantizable(tiny.model)
+def test_what_is_quantised(tiny_model):
+    names = q.quantizable(tiny_model)
     assert "model.embed_tokens.weight" in names and "model.layers.27.mlp.down_proj.weight" in names
     assert len(names) == 1 + 28 * 7
     assert not [name for name in names if "norm" in name or "head" in name or "bias" in name]
 
 
 @pytest.fixture(scope="module")
-def packed_path(tiny, tiny_path, tmp_path_factory):
+def packed_path(tiny_model, tiny_path, tmp_path_factory):
     """The tiny checkpoint in the form that the default model ships in."""
     folder = tmp_path_factory.mktemp("packed")
     shutil.copytree(tiny_path, folder, dirs_exist_ok=True)
-    save_file(q.pack_state(tiny.model.state_dict(), q.quantizable(tiny.model)), folder / "model.safetensors")
+    save_file(q.pack_state(tiny_model.state_dict(), q.quantizable(tiny_model)), folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     config |= {"cprs_quantization": {"bits": 4, "group": 32}, "window_size": 256, "decision_thresholds": {"sentence": 0.4}}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
-def test_a_packed_checkpoint_is_small_and_loads(tiny, packed_path, tiny_path):
+def test_a_packed_checkpoint_is_small_and_loads(tiny_model, packed_path, tiny_path):
     assert (packed_path / "model.safetensors").stat().st_size < 0.35 * (tiny_path / "model.safetensors").stat().st_size
     loaded = load(packed_path, device="cpu")
     assert (loaded.window_size, loaded.thresholds, loaded.has_tags) == (256, {"sentence": 0.4}, True)
-    state, names = loaded.model.state_dict(), set(q.quantizable(tiny.model))
-    for name, weight in tiny.model.state_dict().items():
+    state, names = load_model(packed_path, device="cpu", dtype="float32").state_dict(), set(q.quantizable(tiny_model))
+    for name, weight in tiny_model.state_dict().items():
         expected = q.dequantize(*q.quantize(weight)) if name in names else weight.half().float()
         torch.testing.assert_close(state[name], expected, rtol=0, atol=0)
 
 
 def test_a_packed_checkpoint_loads_in_half_precision(packed_path):
-    loaded = load(packed_path, device="cpu", dtype="bfloat16")
-    assert loaded.model.model.embed_tokens.weight.dtype == torch.bfloat16
-    assert torch.isfinite(loaded.model(torch.arange(9).view(1, 9)).label_logits).all()
+    model = load_model(packed_path, device="cpu", dtype="bfloat16")
+    assert model.model.embed_tokens.weight.dtype == torch.bfloat16
+    assert torch.isfinite(model(torch.arange(9).view(1, 9)).label_logits).all()
 
 
 def test_unpack_is_the_inverse_of_pack_state(packed_path):
@@ -90,10 +90,10 @@ def test_unpack_is_the_inverse_of_pack_state(packed_path):
         assert torch.equal(again[name], tensor), name
 
 
-def test_training_sees_the_rounded_weights_and_moves_the_unrounded(tiny):
-    model = copy.deepcopy(tiny.model).requires_grad_(True)
+def test_training_sees_the_rounded_weights_and_moves_the_unrounded(tiny_model):
+    model = copy.deepcopy(tiny_model).requires_grad_(True)
     names, before = list(model.state_dict()), copy.deepcopy(model.state_dict())
-    rounded = copy.deepcopy(tiny.model)
+    rounded = copy.deepcopy(tiny_model)
     state = rounded.state_dict()
     for name in q.quantizable(rounded):
         state[name].copy_(q.dequantize(*q.quantize(state[name])))

@@ -16,7 +16,7 @@ from cprs_core.tokens import TextTokenizer
 @pytest.fixture(scope="session")
 def count_tokens() -> Callable[[str], int]:
     """Counts the tokens of the packaged model."""
-    return TextTokenizer(AutoTokenizer.from_pretrained(BUNDLED[DEFAULT_MODEL])).count
+    return TextTokenizer.of(AutoTokenizer.from_pretrained(BUNDLED[DEFAULT_MODEL])).count
 
 
 def count_words(text: str) -> int:

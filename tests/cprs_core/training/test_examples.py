@@ -23,7 +23,7 @@ PROSE = "It was raining in Porto, and nobody came. The mayor waited for an hour.
 
 @pytest.fixture(scope="module")
 def tokenizer() -> TextTokenizer:
-    return TextTokenizer(AutoTokenizer.from_pretrained(TINY))
+    return TextTokenizer.of(AutoTokenizer.from_pretrained(TINY))
 
 
 @pytest.fixture(scope="module")

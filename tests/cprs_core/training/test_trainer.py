@@ -14,6 +14,7 @@ import torch
 
 from cprs_core import ContextCompressor, quantization
 from cprs_core.errors import DataError, InputError, ModelLoadError
+from cprs_core.loading import load_model
 from cprs_core.training.checkpoint import load_base
 from cprs_core.training.config import TrainConfig
 from cprs_core.training.examples import Mixture
@@ -92,11 +93,11 @@ def test_quantised_training_saves_what_it_trained(config: TrainConfig, rows: Pat
     train(config, [rows], tmp_path / "f")
     small, full = ((tmp_path / name / "model.safetensors").stat().st_size for name in "qf")
     assert small < 0.45 * full
-    compressor = ContextCompressor.from_pretrained(tmp_path / "q", device="cpu")
-    weight = compressor.checkpoint.model.model.layers[0].mlp.up_proj.weight
+    layer = load_model(tmp_path / "q", device="cpu", dtype="float32").model.layers[0].mlp.up_proj
+    weight = layer.weight
     groups = weight.unflatten(-1, (-1, 32))
     assert max(len(group.unique()) for group in groups.flatten(0, 1)) <= 16
-    assert isinstance(compressor.checkpoint.model.model.layers[0].mlp.up_proj, torch.nn.Linear)
+    assert isinstance(layer, torch.nn.Linear)
 
 
 def test_distillation_focal_loss_and_checkpointing_run(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_training_goes_on_from_four_bit_weights(config: TrainConfig, rows: Path,
     train(replace(config, steps=6, quantize=True), [rows], tmp_path / "first")
     more = replace(config, base=str(tmp_path / "first"), bidirectional=None)
     start = load_base(more)
-    unpacked = ContextCompressor.from_pretrained(tmp_path / "first", device="cpu").checkpoint.model.state_dict()
+    unpacked = load_model(tmp_path / "first", device="cpu", dtype="float32").state_dict()
     assert all(torch.equal(weight, unpacked[name]) for name, weight in start.state_dict().items())
     assert all(parameter.requires_grad for parameter in start.parameters())
     train(replace(more, steps=2), [rows], tmp_path / "second")  # full weights from now on
@@ -142,7 +143,7 @@ def test_a_run_starts_from_the_mean_of_critics(config: TrainConfig, rows: Path, 
 def test_the_weights_before_the_rounding_can_be_kept(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
     train(replace(config, quantize=True, save_unrounded=True), [rows], tmp_path)
     rounded, unrounded = (
-        ContextCompressor.from_pretrained(folder, device="cpu").checkpoint.model.model.layers[0].mlp.up_proj.weight
+        load_model(folder, device="cpu", dtype="float32").model.layers[0].mlp.up_proj.weight
         for folder in (tmp_path, tmp_path / "unrounded")
     )
     assert max(len(group.unique()) for group in unrounded.unflatten(-1, (-1, 32)).flatten(0, 1)) > 16

@@ -1,0 +1,109 @@
+"""Matrix products of the packed decoder, in the precision that was asked for.
+
+    Dense    weights and states in one floating-point type
+    Float8   both in 8-bit floats, a scale for each row of either (GPUs from Ada and Hopper on)
+    Int8     8-bit weights with a scale for each row; on a CPU the states too, a scale for each token
+
+A product has two steps, so that making its input small (``encode``) can run in one kernel with whatever makes the input.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Encoded = tuple[Tensor, ...]
+
+_FLOAT8 = torch.float8_e4m3fn
+
+
+class Linear(Protocol):
+    """x [L, in] to [L, out]: ``linear(linear.encode(x))``."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """weight [out, in], bias [out]."""
+        ...
+
+    @staticmethod
+    def encode(x: Tensor) -> Encoded: ...
+
+    def __call__(self, encoded: Encoded) -> Tensor: ...
+
+
+class Dense:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight, self._bias = weight, bias
+
+    @staticmethod
+    def encode(x: Tensor) -> Encoded:
+        return (x,)
+
+    def __call__(self, encoded: Encoded) -> Tensor:
+        return F.linear(encoded[0], self._weight, self._bias)
+
+
+class Float8:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        values, scales = self.encode(weight)
+        self._weight, self._scales, self._bias, self._dtype = values.t(), scales.t(), bias, weight.dtype
+
+    @staticmethod
+    def encode(x: Tensor) -> Encoded:
+        """Rows in 8 bits, and a float32 scale [L, 1] for each."""
+        wide = x.float()
+        scales = wide.abs().amax(-1, keepdim=True).clamp(min=1e-12) / torch.finfo(_FLOAT8).max
+        return (wide / scales).to(_FLOAT8), scales
+
+    def __call__(self, encoded: Encoded) -> Tensor:
+        values, scales = encoded
+        return torch._scaled_mm(
+            values, self._weight, scales, self._scales, bias=self._bias, out_dtype=self._dtype, use_fast_accum=True
+        )
+
+
+class Int8:
+    """Weights alone: half the memory of 16 bits; each is widened as it is used."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight, self._scales = _rounded(weight)
+        self._bias, self._dtype = bias, weight.dtype
+
+    @staticmethod
+    def encode(x: Tensor) -> Encoded:
+        return (x,)
+
+    def __call__(self, encoded: Encoded) -> Tensor:
+        return F.linear(encoded[0], self._weight.to(self._dtype) * self._scales[:, None].to(self._dtype), self._bias)
+
+
+class DynamicInt8:
+    """Weights and states, by oneDNN. States are shifted to 0..255; one scale for all of them would ruin small ones."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        values, self._scales = _rounded(weight)
+        self._weight = torch.ops.onednn.qlinear_prepack(values, None)
+        self._zeros = torch.zeros(len(values), dtype=torch.int32)
+        self._bias = bias
+
+    @staticmethod
+    def encode(x: Tensor) -> Encoded:
+        scales = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12) / 127
+        return (x / scales).round_().add_(128).to(torch.uint8), scales
+
+    def __call__(self, encoded: Encoded) -> Tensor:
+        values, scales = encoded
+        product = torch.ops.onednn.qlinear_pointwise(
+            *(values, 1.0, 128, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], "")
+        )
+        product.mul_(scales)
+        return product if self._bias is None else product.add_(self._bias)
+
+
+def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 [out, in] and a float32 scale for each row [out]."""
+    wide = weight.float()
+    scales = wide.abs().amax(-1).clamp(min=1e-12) / 127
+    return (wide / scales[:, None]).round().to(torch.int8), scales
