@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from cprs_core import Instruction, loading
+from cprs_core import loading
 from cprs_core.bench.options import Options
 from cprs_core.bench.plain import DenseScorer
-from cprs_core.bench.sides import open_plain
-from cprs_core.loading import Checkpoint
+from cprs_core.bench.sides import open_plain, open_side, sides
 from cprs_core.model import TokenCritic
 from cprs_core.scoring import Window
 
@@ -42,17 +41,17 @@ def test_it_is_the_critics_own_pass(model: TokenCritic) -> None:
     assert torch.equal(without, torch.cat([found[:, :4], torch.ones(40, 2)], 1))
 
 
-def test_it_agrees_with_the_fast_scorer(model: TokenCritic, tiny: Checkpoint) -> None:
-    some = windows(30, 1, 17)
-    found, expected = DenseScorer(model).score(some, {}), tiny.scorer.score(some, {})
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
-    assert found.shape == (48, 6)
+def test_it_agrees_with_the_fast_scorer(options: Callable[..., Options], prose: str) -> None:
+    plain, fast = (open_side(side, options()).scores(prose, "Who owns the house?") for side in sides(options()))
+    np.testing.assert_allclose(plain.label_probs, fast.label_probs, atol=1e-4)
+    np.testing.assert_allclose(plain.tag_probs, fast.tag_probs, atol=1e-4)
 
 
 def test_masks_are_dense_and_windows_run_one_by_one(
     options: Callable[..., Options], prose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     masks: list[Any] = []
+    lengths: list[int] = []
     attention = torch.nn.functional.scaled_dot_product_attention
 
     def spy(*args: Any, attn_mask: Any = None, **options: Any) -> Any:
@@ -60,15 +59,20 @@ def test_masks_are_dense_and_windows_run_one_by_one(
         assert not options.get("is_causal")
         return attention(*args, attn_mask=attn_mask, **options)
 
+    score = DenseScorer.score
+
+    def listed(self: DenseScorer, windows: Sequence[Window], memory: Any) -> torch.Tensor:
+        lengths.extend(map(len, windows))
+        return score(self, windows, memory)
+
+    monkeypatch.setattr(DenseScorer, "score", listed)
     compressor = open_plain("float32", 256, options())
     monkeypatch.setattr("torch.nn.functional.scaled_dot_product_attention", spy)
     compressor.compress(prose, "Who owns the house?")
 
     layers, border = 28, 21
-    job = compressor._job(prose, "Who owns the house?", Instruction.sentences())
-    assert len(job.windows) > 2 and len(masks) == layers * len(job.windows)
-    for number, (start, end) in enumerate(job.windows.tolist()):
-        length = len(job.prefix) + end - start
+    assert len(lengths) > 2 and max(lengths) <= 256 and len(masks) == layers * len(lengths)
+    for number, length in enumerate(lengths):
         of_window = masks[number * layers : (number + 1) * layers]
         assert all(mask.dtype == torch.bool and mask.shape == (1, 1, length, length) for mask in of_window)
         assert all(torch.equal(mask, torch.ones_like(mask).tril()) for mask in of_window[:border])
