@@ -22,9 +22,10 @@ from cprs_core.errors import CprsError, InputError
 from cprs_core.evaluation.case import Case
 from cprs_core.evaluation.lineup import METHODS, open_methods
 from cprs_core.evaluation.metrics import mean
-from cprs_core.evaluation.report import machine, results, summary
+from cprs_core.evaluation.report import results, summary
 from cprs_core.evaluation.runner import Row, Runner
 from cprs_core.evaluation.tasks import TaskOptions, build
+from cprs_core.machine import machine
 from cprs_core.training import splits
 
 BUDGETS = (2, 5, 10, 20)  # percent of the text's characters

@@ -16,6 +16,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from . import __version__
+from .bench.command import bench
 from .errors import CprsError, InputError
 from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction
@@ -46,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("eval")(evaluate)
+app.command("bench")(bench)
 
 
 class Format(StrEnum):

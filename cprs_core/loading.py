@@ -106,7 +106,7 @@ def load(
     for target in places:
         model, has_tags = _load_model(name, target, precision, device_map, attn_implementation, revision)
         scorers.append(PlainScorer(model, has_tags))
-    return _checkpoint(str(name), config, tokenizer, scorers, has_tags)
+    return checkpoint(str(name), config, tokenizer, scorers, has_tags)
 
 
 def assemble(
@@ -145,12 +145,13 @@ def assemble(
             return unpacked(weights, key, kept).to(device)
 
         scorers.append(PackedScorer(shape, take, linear, has_tags=has_tags))
-    return _checkpoint(name, config, tokenizer, scorers, has_tags)
+    return checkpoint(name, config, tokenizer, scorers, has_tags)
 
 
-def _checkpoint(
+def checkpoint(
     name: str, config: Mapping[str, Any], tokenizer: TextTokenizer, scorers: Sequence[Scorer], has_tags: bool
 ) -> Checkpoint:
+    """Puts a checkpoint together; window and rule are what the config says."""
     return Checkpoint(
         name=name,
         tokenizer=tokenizer,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import CprsError, InputError
 from ..models import DEFAULT_MODEL
+from ..terminal import STOPPED, errors, page, split, tokens
 
 if TYPE_CHECKING:
     from .case import Case
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from .runner import Runner
     from .store import Store
 
-STOPPED = 130  # exit code of a command that Ctrl-C ended
-
-_errors = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([kKmM]?)")
-_PAGE = 130  # columns of tables that are not printed on a terminal
-_UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 _LONG = 32  # windows, from which a text gets a bar of its own
 
 
@@ -87,13 +81,13 @@ def evaluate(
     from .runner import Runner
     from .store import Store
 
-    names, lacking = (_split(methods), []) if methods is not None else usual_methods()
+    names, lacking = (split(methods), []) if methods is not None else usual_methods()
     if lacking:
-        _errors.print(f"{', '.join(lacking)} left out: not installed; they come with: pip install 'cprs-core[eval]'")
+        errors.print(f"{', '.join(lacking)} left out: not installed; they come with: pip install 'cprs-core[eval]'")
     if llm is None and (llm_model, llm_budget) != (None, None):
         raise InputError("--llm-model and --llm-budget are about the reader of --llm; name one")
     options = TaskOptions(
-        lengths=tuple(map(_tokens, _split(lengths))),
+        lengths=tuple(tokens("--lengths", length) for length in split(lengths)),
         depths=depths,
         samples=samples,
         seed=seed,
@@ -101,7 +95,7 @@ def evaluate(
         files=tuple(file or ()),
         limit=limit,
     )
-    percents = sorted({_percent("--budgets", budget) for budget in _split(budgets)})
+    percents = sorted({_percent("--budgets", budget) for budget in split(budgets)})
     if llm_budget is not None:
         _percent("--llm-budget", llm_budget)
     settings = {
@@ -134,24 +128,23 @@ def evaluate(
     try:
         _run(cases, runner, store)
     except KeyboardInterrupt as interrupt:
-        _errors.print(f"stopped; {_to_go_on(store, out)}")
+        errors.print(f"stopped; {_to_go_on(store, out)}")
         raise typer.Exit(STOPPED) from interrupt
     except CprsError:
-        _errors.print(_to_go_on(store, out))
+        errors.print(_to_go_on(store, out))
         raise
     if reader is not None and not any("reader" in row["figures"] for row in store.rows):
-        _errors.print("the LLM was not asked: no case says what the answers are")
+        errors.print("the LLM was not asked: no case says what the answers are")
 
-    from .report import machine, results, tables
+    from ..machine import machine
+    from .report import results, tables
 
     figures = results(store.rows)
     store.finish({"settings": settings, "machine": machine(), **figures})
-    console = Console()
-    console.width = console.width if console.is_terminal else _PAGE
-    console.print(*tables(figures["tasks"]), sep="\n")
+    page().print(*tables(figures["tasks"]), sep="\n")
     if out is not None:
         drawn = plots.draw(out, store.rows, figures["tasks"])
-        _errors.print(f"in {out}: {', '.join(path.name for path in [*store.files, *drawn])}", style="dim")
+        errors.print(f"in {out}: {', '.join(path.name for path in [*store.files, *drawn])}", style="dim")
 
 
 def _run(cases: Sequence[Case], runner: Runner, store: Store) -> None:
@@ -193,22 +186,10 @@ def _cases(tasks: list[str], options: TaskOptions, count_tokens: CountTokens) ->
         warnings.simplefilter("always")
         found = Cases.joined([build(task, options, count_tokens) for task in tasks])
     for note in notes:
-        _errors.print(str(note.message))
+        errors.print(str(note.message))
     if not len(found):
         raise InputError(f"there is no case of {', '.join(tasks)}; is a file of questions empty?")
     return found
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
-def _tokens(text: str) -> int:
-    """A length such as 8000, 8k or 1M."""
-    match = _LENGTH.fullmatch(text)
-    if not match:
-        raise InputError(f"--lengths: {text!r} is no length; give numbers of tokens such as 8000, 128k or 1M")
-    return round(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def _percent(option: str, value: float | str) -> float:

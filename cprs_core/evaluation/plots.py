@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError
+from ..terminal import short
 from .metrics import BINS
 from .report import ALL
 from .runner import Row
@@ -22,15 +23,16 @@ try:
 except ImportError as error:
     raise MissingExtraError("matplotlib", "eval") from error
 
-GREEN, RED = "#009e73", "#d55e00"  # of Okabe and Ito, which the colour-blind can tell apart
+# Of Okabe and Ito, which the colour-blind can tell apart
+BLUE, ORANGE, GREEN, PINK, GREY, SKY, RED = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#777777", "#56b4e9", "#d55e00"
 _LOST_TO_RETAINED = LinearSegmentedColormap.from_list("retention", [RED, "#f0e9c8", GREEN])
 _LOOKS: dict[str, dict[str, Any]] = {  # each lies on those before and is thinner, so that equals can be seen
-    "cprs": {"color": "#0072b2", "marker": "o", "linewidth": 6, "markersize": 12},
-    "bm25": {"color": "#e69f00", "marker": "s", "linewidth": 3.5, "markersize": 8},
+    "cprs": {"color": BLUE, "marker": "o", "linewidth": 6, "markersize": 12},
+    "bm25": {"color": ORANGE, "marker": "s", "linewidth": 3.5, "markersize": 8},
     "embeddings": {"color": GREEN, "marker": "^", "linewidth": 2, "markersize": 6},
-    "fusion": {"color": "#cc79a7", "marker": "D", "linewidth": 0.8, "markersize": 3},
-    "random": {"color": "#777777", "marker": "x", "linestyle": ":"},
-    "lead": {"color": "#56b4e9", "marker": "v", "linestyle": ":"},
+    "fusion": {"color": PINK, "marker": "D", "linewidth": 0.8, "markersize": 3},
+    "random": {"color": GREY, "marker": "x", "linestyle": ":"},
+    "lead": {"color": SKY, "marker": "v", "linestyle": ":"},
     "oracle": {"color": "black", "linestyle": "--", "linewidth": 1},
     "llmlingua": {"color": RED, "marker": "P", "linestyle": "-."},
     "longllmlingua": {"color": "#7a4a1e", "marker": "*", "linestyle": "-."},
@@ -117,7 +119,7 @@ def needles(rows: Sequence[Row]) -> Figure | None:
             for x, value in enumerate(line):
                 axes.text(x, y, "" if np.isnan(value) else f"{value:.0%}", ha="center", va="center", fontsize=8)
         axes.set_title(task, fontsize=10)
-        axes.set_xticks(range(len(lengths)), [_short(length) for length in lengths], fontsize=9)
+        axes.set_xticks(range(len(lengths)), [short(length) for length in lengths], fontsize=9)
         axes.set_yticks(range(len(depths)), [f"{depth:g}%" for depth in depths], fontsize=9)
         axes.set_xticks(np.arange(len(lengths) - 1) + 0.5, minor=True)
         axes.set_yticks(np.arange(len(depths) - 1) + 0.5, minor=True)
@@ -141,12 +143,11 @@ def reliability(tasks: dict[str, Any]) -> Figure | None:
     figure = Figure(figsize=(4.6, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1, label="perfectly calibrated")
-    blue = _LOOKS["cprs"]["color"]
-    upper.plot(scores[some] / counts[some], truth[some] / counts[some], "o-", color=blue, clip_on=False, label="cprs")
+    upper.plot(scores[some] / counts[some], truth[some] / counts[some], "o-", color=BLUE, clip_on=False, label="cprs")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is evidence")
     upper.legend(loc="lower right", fontsize=9)
     upper.grid(alpha=0.3)
-    lower.bar((np.arange(BINS) + 0.5) / BINS, counts, width=0.9 / BINS, color=blue)
+    lower.bar((np.arange(BINS) + 0.5) / BINS, counts, width=0.9 / BINS, color=BLUE)
     lower.set_yscale("log")
     lower.set(xlabel="score of a sentence", ylabel="sentences")
     figure.suptitle(f"Calibration of cprs: expected error {found['error']:.3f}", fontsize=12)
@@ -163,11 +164,3 @@ def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]
     for empty in panels[count:]:
         empty.remove()
     return figure, panels[:count]
-
-
-def _short(tokens: int) -> str:
-    """``4k``, ``1.5M``: as the command takes lengths."""
-    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
-        if tokens >= unit:
-            return f"{tokens / unit:g}{letter}"
-    return str(tokens)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from .. import __version__
 from .metrics import calibration_error, mean
 from .runner import Row
 
@@ -86,21 +81,6 @@ def _at(values: Any, path: Path) -> Any:
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
     return values
-
-
-def machine() -> dict[str, Any]:
-    """Where the figures come from."""
-    return {
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "cprs": __version__,
-    }
 
 
 _OWN: dict[str, Path] = {

@@ -107,12 +107,13 @@ def test_wrong_files_say_why(tmp_path: Path) -> None:
 def test_models_version_and_help() -> None:
     assert "cprs-small" in run("models").stdout
     assert run("--version").stdout.startswith("cprs ")
-    for command in ("compress", "train", "eval", "models"):
+    for command in ("compress", "train", "eval", "bench", "models"):
         assert run(command, "--help").exit_code == 0
 
 
 def test_help_is_quick_because_it_imports_no_torch() -> None:
     code = "import sys; from cprs_core.cli import app; app(['eval', '--help'], standalone_mode=False)"
+    code += "; app(['bench', '--help'], standalone_mode=False)"
     code += "; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 

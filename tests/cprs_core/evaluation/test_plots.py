@@ -104,11 +104,6 @@ def test_many_panels_and_lengths_stay_readable() -> None:
         assert figure.get_figwidth() < 20
 
 
-@pytest.mark.parametrize(("tokens", "name"), [(999, "999"), (4_000, "4k"), (1_500, "1.5k"), (1_000_000, "1M")])
-def test_lengths_are_short(tokens: int, name: str) -> None:
-    assert plots._short(tokens) == name
-
-
 def test_matplotlib_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cprs_core.evaluation.report import ALL, machine, results, summary, tables
+from cprs_core.evaluation.report import ALL, results, summary, tables
 
 from .rows import decided, row
 
@@ -96,9 +96,3 @@ def test_tables_show_what_there_is() -> None:
     shown = printed(results([row(0, "bm25")])["tasks"])
     assert "own decision" not in shown and "LLM" not in shown and "kept more" not in shown
     assert "2.5 %" in printed(results([row(0, "m", figures={"kept": {"2.5": 0.02}, "recall": {"2.5": 0.5}})])["tasks"])
-
-
-def test_the_machine_is_named() -> None:
-    found = machine()
-    assert {"platform", "cores", "gpu", "threads", "python", "torch", "transformers", "cprs"} <= set(found)
-    assert json.loads(json.dumps(found)) == found
