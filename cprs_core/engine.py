@@ -22,7 +22,7 @@ from .scoring import Memory, Scorer, Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_CPU_TOKENS = 1024  # a CPU gains nothing from more at once, and its caches lose
+_CPU_TOKENS = 2048  # a CPU gains nothing from more at once, and its caches lose
 _GPU_BYTES = 2 * 2**30  # of activations: enough to keep any GPU busy
 _GPU_TOKENS = 2**18
 
@@ -48,7 +48,8 @@ class Engine:
     def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
         """Scores windows; results come in the order of the windows, a batch at a time."""
         turns = cycle([(scorer, Memory()) for scorer in self.scorers])
-        ahead = sum(scorer.device.type == "cuda" for scorer in self.scorers)  # GPUs work while the host goes on
+        gpus = sum(scorer.device.type == "cuda" for scorer in self.scorers)
+        ahead = max(0, 2 * gpus - 1)  # while it works, each has its next batch waiting
         waiting: deque[_Results] = deque()
         for batch, (scorer, memory) in zip(self._batches(windows), turns, strict=False):
             for results in self._launch(batch, scorer, memory):

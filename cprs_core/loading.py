@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .model import TokenCritic
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ENGINES = torch.backends.quantized.supported_engines
 NAMES = (*DTYPES, "float8", "int8")
 
 # The published checkpoint's config has no field for the border; it is part of its method (paper section 2.2).
@@ -303,7 +304,7 @@ def _precision(dtype: str, device: torch.device, shape: Shape) -> tuple[type[Lin
         return Dense, DTYPES[dtype]
     if device.type != "cpu":
         return Int8, torch.bfloat16
-    if "onednn" not in torch.backends.quantized.supported_engines:
+    if "onednn" not in ENGINES:
         raise DeviceError("dtype 'int8' on a CPU needs a torch with oneDNN, and this one has none; use 'float32'")
     return DynamicInt8, torch.float32
 

@@ -214,13 +214,13 @@ def encoded(x: Tensor, encode: Encode) -> Encoded:
 def normed(x: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> Any:
     """The RMS norm of states [L, H], ready for a product."""
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    y = x * torch.rsqrt(size.square() / x.shape[-1] + eps).to(x.dtype) * weight
+    y = (x * torch.rsqrt(size.square() / x.shape[-1] + eps).to(x.dtype)).mul_(weight)
     return y if encode is None else encode(y)
 
 
 def add_normed(x: Tensor, y: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> tuple[Tensor, Any]:
-    """The sum of states, and its RMS norm, ready for a product."""
-    x = x + y
+    """The sum of states, which takes the place of ``y``, and its RMS norm, ready for a product."""
+    x = y.add_(x)
     return x, normed(x, weight, eps, encode)
 
 
@@ -239,8 +239,8 @@ def rotated(
         q.copy_(normed(q, head_norms[0], eps))
         k.copy_(normed(k, head_norms[1], eps))
     left, right = qkv[:, : heads + kv_heads].chunk(2, -1)
-    turned = left * cos - right * sin
-    right.copy_(right * cos + left * sin)
+    turned = (left * cos).addcmul_(right, sin, value=-1)
+    right.mul_(cos).addcmul_(left, sin)
     left.copy_(turned)
     return qkv
 
@@ -248,7 +248,7 @@ def rotated(
 def gated(gate_up: Tensor, encode: Encode) -> Encoded:
     """SwiGLU, ready for a product."""
     gate, up = gate_up.chunk(2, -1)
-    return encode(F.silu(gate) * up)
+    return encode(F.silu(gate).mul_(up))
 
 
 def _compiled(step: Step) -> Step:

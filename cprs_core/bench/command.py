@@ -31,7 +31,9 @@ def bench(
     model: Annotated[
         str, typer.Option(help="cprs-small, a folder, a Hugging Face id, or random-7b: the released shape, random weights.")
     ] = DEFAULT_MODEL,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
+    ] = None,
     dtypes: Annotated[
         str | None, typer.Option(help="Comma-separated: float32, bfloat16, float16, float8, int8.", show_default=_BY_DEVICE)
     ] = None,
@@ -94,13 +96,15 @@ def _options(model: str, device: str | None, given: dict[str, Any], always: dict
     """What was given, and what is usual on the device for the rest."""
     import torch
 
-    from ..loading import resolve_device
+    from ..loading import resolve_devices
     from .options import Options, usual
 
-    place = resolve_device(device)
-    float8 = place.type == "cuda" and torch.cuda.get_device_capability(place) >= (8, 9)
+    places = resolve_devices(device)
+    kind = places[0].type
+    float8 = kind == "cuda" and torch.cuda.get_device_capability(places[0]) >= (8, 9)
+    typical = usual(model, kind, float8=float8, bfloat16=torch.cpu._is_amx_tile_supported())
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
-    return Options(model=model, device=str(place), **(usual(model, place.type, float8=float8) | chosen), **always)
+    return Options(model=model, device=",".join(map(str, places)), **(typical | chosen), **always)
 
 
 def _sizes(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -146,7 +150,9 @@ def _leave(rows: Sequence[Row], options: Options, out: Path | None, draws: bool)
     from .report import tables
 
     found = machine()
-    place = found["gpu"] if options.device.startswith("cuda") else f"{found['processor']}, {found['cores']} cores"
+    count = options.device.count(",") + 1
+    gpus = f"{count} x {found['gpu']}" if count > 1 else found["gpu"]
+    place = gpus if options.device.startswith("cuda") else f"{found['processor']}, {found['cores']} cores"
     console = page()
     console.print(*tables(rows), sep="\n")
     console.print(

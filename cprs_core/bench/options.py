@@ -21,6 +21,7 @@ class Options:
     """Attributes:
     lengths: tokens of the texts. documents, document_tokens: how many texts of how many tokens are compressed together.
     batches: tokens of a batch. window_size: of the compressor; None = the model's.
+    device: several with commas between share the work, except for the straightforward way, which runs on the first.
     baseline: whether the straightforward way runs, too: in ``baseline_dtype``, in windows of ``baseline_window`` (None =
         the model's), on no more than ``baseline_limit`` tokens.
     runs: how often everything is measured.
@@ -70,11 +71,11 @@ class Options:
         return max(within, default=min(self.lengths))
 
 
-def usual(model: str, device: str, *, float8: bool) -> dict[str, Any]:
+def usual(model: str, device: str, *, float8: bool, bfloat16: bool) -> dict[str, Any]:
     """What is measured on a kind of device (``"cpu"``, ``"cuda"`` ...), so that it takes minutes.
 
     Args:
-        float8: whether the device computes in it.
+        float8, bfloat16: whether the device is fast at it.
     """
     sizes: dict[str, Any] = (
         {
@@ -89,7 +90,7 @@ def usual(model: str, device: str, *, float8: bool) -> dict[str, Any]:
             "lengths": (1_000, 4_000),
             "documents": 10,
             "batches": (1_000, 4_000),
-            "dtypes": ("float32",),
+            "dtypes": ("float32", "bfloat16", "int8") if bfloat16 else ("float32", "int8"),
             "baseline_dtype": "float32",
         }
     )

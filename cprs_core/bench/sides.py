@@ -43,19 +43,19 @@ def open_side(side: Side, options: Options) -> ContextCompressor:
     """Loads what a side needs."""
     if side.is_plain:
         return open_plain(side.dtype, options.baseline_window, options)
-    device = torch.device(options.device)
+    devices = loading.resolve_devices(options.device)
     if options.model == RANDOM_7B:
         config = random_model.random_7b_config()
-        weights = random_model.random_weights(config, SEED, device, _weights_dtype(side.dtype, device))
-        checkpoint = loading.assemble(RANDOM_7B, config, weights, _tokenizer(RANDOM_7B), devices=[device], dtype=side.dtype)
+        weights = random_model.random_weights(config, SEED, devices[0], _weights_dtype(side.dtype, devices[0]))
+        checkpoint = loading.assemble(RANDOM_7B, config, weights, _tokenizer(RANDOM_7B), devices=devices, dtype=side.dtype)
     else:
-        checkpoint = loading.load(options.model, device=device, dtype=side.dtype)
+        checkpoint = loading.load(options.model, device=devices, dtype=side.dtype)
     return ContextCompressor(checkpoint, window_size=options.window_size)
 
 
 def open_plain(dtype: str, window_size: int | None, options: Options) -> ContextCompressor:
     """The straightforward way: the same but for the scorer, whose windows run one by one."""
-    device = torch.device(options.device)
+    device = loading.resolve_devices(options.device)[0]
     if options.model == RANDOM_7B:
         config = random_model.random_7b_config()
         model = random_model.random_critic(config, SEED, device, loading.DTYPES[dtype])

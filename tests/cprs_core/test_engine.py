@@ -77,6 +77,24 @@ def test_windows_with_other_tags_run_apart():
     assert fake.batches == [[30] * 4] * 3
 
 
+def test_replicas_take_turns_and_results_come_in_order():
+    fakes = [FakeScorer(), FakeScorer(most_tokens=60), FakeScorer()]
+    given = windows([40] * 20)
+    check(list(Engine(fakes, batch_tokens=100).run(given)), given, fakes[0])
+    assert [len(fake.batches) > 2 for fake in fakes] == [True] * 3
+    assert sum(len(batch) for fake in (fakes[0], fakes[2]) for batch in fake.batches) < 20
+
+
+def test_each_replica_has_a_memory_of_its_own():
+    class Remembers(FakeScorer):
+        def score(self, windows, memory):
+            assert memory.setdefault("mine", self) is self
+            return super().score(windows, memory)
+
+    given = windows([40] * 9)
+    check(list(Engine([Remembers(), Remembers()], batch_tokens=100).run(given)), given, Remembers())
+
+
 def test_windows_are_taken_as_needed():
     taken = 0
 

@@ -98,6 +98,21 @@ def test_labels_are_those_of_float32(small, dtype):
     assert (np.array(labels[0]) == np.array(labels[1])).mean() >= 0.995
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_two_gpus_say_what_one_says(dtype):
+    queries = ("What was the keeper's name?", "When did it open?")
+
+    def labels(**options):
+        one = ContextCompressor.from_pretrained(dtype=dtype, window_size=512, batch_tokens=2048, **options)
+        return np.array([one.scores(PROSE * 5, query).label_probs.argmax(-1) for query in queries])
+
+    assert (labels(device="cuda:0,cuda:1") == labels(device="cuda:0")).all()
+    layers = {f"model.layers.{i}": i // 15 for i in range(30)} | {"model.norm": 1, "lm_head": 0, "cls_head": 1}
+    spread = labels(device_map={"model.embed_tokens": 0, "model.rotary_emb": 0, **layers})
+    assert (spread == labels(device="cuda:0", attn_implementation="sdpa")).mean() > 0.999
+
+
 def test_a_stream_that_is_left_frees_the_gpu(small):
     one = ContextCompressor(small, window_size=512, batch_tokens=600)
     torch.cuda.synchronize()

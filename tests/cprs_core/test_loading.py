@@ -3,6 +3,9 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
-from cprs_core import ContextCompressor
+from cprs_core import ContextCompressor, loading
 from cprs_core.engine import Engine
 from cprs_core.errors import DeviceError, ModelLoadError
 from cprs_core.loading import load, load_model, quiet, resolve_device
@@ -206,6 +209,60 @@ def test_dtypes(tiny_path, dtype):
     model = load_model(tiny_path, device="cpu", dtype=dtype)
     assert model.model.embed_tokens.weight.dtype == (torch.float16 if dtype == "float16" else dtype)
     assert model.cls_head.weight.dtype == torch.float32
+
+
+def test_without_a_dtype_a_cpu_computes_in_what_it_is_fast_at(tiny_path):
+    scorer = load(tiny_path, device="cpu").scorers[0]
+    fast = torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+    assert scorer._decoder.embedding.dtype == fast
+
+
+def test_copies_on_several_devices_say_the_same(tiny, tiny_path, prose):
+    both = ContextCompressor.from_pretrained(
+        tiny_path, device="cpu, cpu", dtype="float32", window_size=160, batch_tokens=200
+    )
+    assert len(both.engine.scorers) == 2
+    expected = ContextCompressor(tiny, window_size=160).scores(prose, "When?")
+    assert abs(both.scores(prose, "When?").label_probs - expected.label_probs).max() < 1e-4
+    assert len(load(tiny_path, device=["cpu", torch.device("cpu")], attn_implementation="sdpa").scorers) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cpu", "dtype": "float8"}, "needs an NVIDIA GPU .* use 'bfloat16', or 'int8'"),
+        ({"device": "cpu", "dtype": "int8", "attn_implementation": "eager"}, "use one of float32, bfloat16, float16"),
+        ({"device_map": "auto", "dtype": "float8"}, "use one of float32, bfloat16, float16"),
+        ({"device": []}, "name at least one"),
+        ({"device": "cpu,cuda:99"}, "cuda:99"),
+    ],
+)
+def test_what_cannot_be_is_an_error_that_names_the_alternative(tiny_path, options, message):
+    with pytest.raises(DeviceError, match=message):
+        load(tiny_path, **options)
+
+
+def test_int8_needs_a_torch_that_can(tiny_path, monkeypatch):
+    monkeypatch.setattr(loading, "ENGINES", ["none"])
+    with pytest.raises(DeviceError, match="use 'float32'"):
+        load(tiny_path, device="cpu", dtype="int8")
+
+
+def test_int8_agrees_with_float32():
+    text = Path(__file__).parents[2].joinpath("LICENSE").read_text(encoding="utf-8")[:6000]
+    exact, rounded = (ContextCompressor.from_pretrained(device="cpu", dtype=name) for name in ("float32", "int8"))
+    a, b = (c.scores(text, "May I charge a fee for support?").label_probs for c in (exact, rounded))
+    assert (a.argmax(-1) == b.argmax(-1)).mean() >= 0.995
+    assert 0 < abs(a - b).max() < 0.4
+
+
+def test_the_default_model_starts_without_what_takes_seconds_to_import():
+    code = (
+        "import sys; from cprs_core import ContextCompressor; "
+        "ContextCompressor.from_pretrained(device='cpu').compress('It costs 5 dollars.', 'What does it cost?'); "
+        "assert not {'transformers', 'accelerate', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_device_and_device_map_contradict_each_other(tiny_path):

@@ -38,8 +38,8 @@ def test_one_text_is_as_long_as_all_sides_can(options: Callable[..., Options], l
 
 
 def test_what_is_usual_depends_on_device_and_model() -> None:
-    cpu, gpu = usual("cprs-small", "cpu", float8=False), usual(RANDOM_7B, "cuda", float8=True)
+    cpu, gpu = usual("cprs-small", "cpu", float8=False, bfloat16=True), usual(RANDOM_7B, "cuda", float8=True, bfloat16=False)
     assert cpu["tasks"] == TASKS and "agreement" not in gpu["tasks"]
-    assert cpu["dtypes"] == ("float32",) and gpu["dtypes"] == ("bfloat16", "float8")
+    assert cpu["dtypes"] == ("float32", "bfloat16", "int8") and gpu["dtypes"] == ("bfloat16", "float8")
     assert cpu["baseline_window"] == 1024 and gpu["baseline_window"] is None
-    assert usual("folder", "cuda", float8=False)["dtypes"] == ("bfloat16",)
+    assert usual("folder", "cuda", float8=False, bfloat16=False)["dtypes"] == ("bfloat16",)
