@@ -24,17 +24,27 @@ def attend(q: Tensor, k: Tensor, v: Tensor, borders: Tensor, longest: int, scale
     mixed = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     heads, size = q.shape[1:]
     rows, warps = (128, 8) if longest >= 1024 else (64, 4)
-    grid = (triton.cdiv(longest, rows), heads, len(borders) - 1)
-    _attend[grid](
-        *(q, k, v, mixed, borders, scale * _LOG2_E, heads // k.shape[1]),
-        *(q.stride(0), q.stride(1), k.stride(0), k.stride(1), v.stride(0), v.stride(1), mixed.stride(0), mixed.stride(1)),
-        CAUSAL=causal,
-        ROWS=rows,
-        COLUMNS=rows,
-        SIZE=size,
-        num_warps=warps,
-        num_stages=3,
-    )
+    with torch.cuda.device(q.device):
+        grid = (triton.cdiv(longest, rows), heads, len(borders) - 1)
+        _attend[grid](
+            *(q, k, v, mixed, borders, scale * _LOG2_E, heads // k.shape[1]),
+            *(
+                q.stride(0),
+                q.stride(1),
+                k.stride(0),
+                k.stride(1),
+                v.stride(0),
+                v.stride(1),
+                mixed.stride(0),
+                mixed.stride(1),
+            ),
+            CAUSAL=causal,
+            ROWS=rows,
+            COLUMNS=rows,
+            SIZE=size,
+            num_warps=warps,
+            num_stages=3,
+        )
     return mixed
 
 
@@ -110,16 +120,17 @@ def gated_float8(gate_up: Tensor, encode: object = None) -> tuple[Tensor, Tensor
     values = torch.empty(length, width, dtype=torch.float8_e4m3fn, device=gate_up.device)
     scales = torch.empty(length, 1, dtype=torch.float32, device=gate_up.device)
     block = triton.next_power_of_2(width)
-    _gated_float8[(length,)](
-        gate_up,
-        values,
-        scales,
-        gate_up.stride(0),
-        width,
-        torch.finfo(values.dtype).max,
-        BLOCK=block,
-        num_warps=min(16, block // 512 or 1),
-    )
+    with torch.cuda.device(values.device):
+        _gated_float8[(length,)](
+            gate_up,
+            values,
+            scales,
+            gate_up.stride(0),
+            width,
+            torch.finfo(values.dtype).max,
+            BLOCK=block,
+            num_warps=min(16, block // 512 or 1),
+        )
     return values, scales
 
 

@@ -188,7 +188,7 @@ class PackedDecoder:
         return (angles.cos() * self._magnitude).to(dtype), (angles.sin() * self._magnitude).to(dtype)
 
     def _embed(self, ids: Sequence[NDArray[np.int32]]) -> Tensor:
-        return F.embedding(self._send(np.concatenate(ids).astype(np.int64)), self.embedding)
+        return F.embedding(self.send(np.concatenate(ids).astype(np.int64)), self.embedding)
 
     def _sequences(self, which: Sequence[int], prefix_lengths: Sequence[int], own_lengths: Sequence[int]) -> Sequences:
         sizes = np.array(prefix_lengths)[np.array(which, int)]
@@ -199,9 +199,9 @@ class PackedDecoder:
         starts = np.append(0, np.cumsum(prefix_lengths))[np.array(which, int)]
         prefix = (np.repeat(starts, lengths) + positions)[~is_own]
         arrays = (borders.astype(np.int32), positions, np.flatnonzero(is_own), np.flatnonzero(~is_own), prefix)
-        return Sequences(lengths.tolist(), *map(self._send, arrays))
+        return Sequences(lengths.tolist(), *map(self.send, arrays))
 
-    def _send(self, array: NDArray[Any]) -> Tensor:
+    def send(self, array: NDArray[Any]) -> Tensor:
         """An array to the device; the host does not wait for it."""
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor

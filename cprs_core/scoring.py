@@ -81,7 +81,7 @@ class PackedScorer:
         hidden = self._decoder.hidden([window.ids for window in windows], [numbers[name] for name in names], memory[key])
         weight, bias = self._labels
         labels = F.linear(hidden.float(), weight, bias)
-        tag_ids = torch.from_numpy(windows[0].tag_ids.astype(np.int64))
+        tag_ids = self._decoder.send(windows[0].tag_ids.astype(np.int64))
         return _probabilities(labels, None if self._words is None else hidden @ self._words[tag_ids].T, len(tag_ids))
 
 

@@ -98,6 +98,19 @@ def test_labels_are_those_of_float32(small, dtype):
     assert (np.array(labels[0]) == np.array(labels[1])).mean() >= 0.995
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_host_never_waits_while_it_hands_over_a_batch(dtype):
+    one = ContextCompressor.from_pretrained(device="cuda", dtype=dtype, window_size=512)
+    (job,) = one._jobs([(PROSE, "When did it open?")], Instruction.of(None))
+    windows, memory = list(job.engine_windows()), {}
+    one.engine.scorers[0].score(windows, memory)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        one.engine.scorers[0].score(windows, memory)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_two_gpus_say_what_one_says(dtype):
