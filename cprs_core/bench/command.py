@@ -26,7 +26,7 @@ _BY_DEVICE = "by device"
 def bench(
     tasks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TASK", help="length, documents, batch, agreement.", show_default="all"),
+        typer.Argument(metavar="TASK", help="start, length, documents, batch, agreement.", show_default="all"),
     ] = None,
     model: Annotated[
         str, typer.Option(help="cprs-small, a folder, a Hugging Face id, or random-7b: the released shape, random weights.")
@@ -58,8 +58,9 @@ def bench(
     """Measure speed and memory, side by side with the straightforward way.
 
     That is transformers' forward pass on one window at a time, instruction and question repeated in each, under dense
-    attention masks. Tasks: *length*, one text of each length; *documents*, many short ones; *batch*, how much runs at
-    once; *agreement*, how far each dtype does what float32 does. Random weights can do all but the last.
+    attention masks. Tasks: *start*, a new process; *length*, one text of each length; *documents*, many short ones;
+    *batch*, how much runs at once; *agreement*, how far each dtype does what float32 does. Random weights can do all but
+    the first and the last.
     """
     given = {
         "tasks": tuple(dict.fromkeys(tasks or ())),

@@ -45,11 +45,12 @@ def measure(work: Callable[[], object], runs: int, device: torch.device) -> Meas
 
 
 class HostMemory:
-    """``with HostMemory() as memory: ...``; then ``memory.growth`` is how far the process's resident bytes rose."""
+    """``with HostMemory() as memory: ...``; then ``memory.growth`` is how far the process's resident bytes rose, to
+    ``memory.peak``."""
 
     def __enter__(self) -> HostMemory:
         self._process = psutil.Process()
-        self._before = self._peak = self._resident()
+        self._before = self.peak = self._resident()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -58,15 +59,15 @@ class HostMemory:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        self._peak = max(self._peak, self._resident())
+        self.peak = max(self.peak, self._resident())
 
     @property
     def growth(self) -> int:
-        return self._peak - self._before
+        return self.peak - self._before
 
     def _watch(self) -> None:
         while not self._over.wait(_PAUSE):
-            self._peak = max(self._peak, self._resident())
+            self.peak = max(self.peak, self._resident())
 
     def _resident(self) -> int:
         return self._process.memory_info().rss

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import InputError
 from ..models import DEFAULT_MODEL
 
-TASKS = ("length", "documents", "batch", "agreement")
+TASKS = ("start", "length", "documents", "batch", "agreement")
 DTYPES = ("float32", "bfloat16", "float16", "float8", "int8")
 RANDOM_7B = "random-7b"
 
@@ -52,6 +52,8 @@ class Options:
             raise InputError(f"--baseline-dtype: {self.baseline_dtype} is nothing that the straightforward way can do")
         if self.model == RANDOM_7B and "agreement" in self.tasks:
             raise InputError(f"agreement says something about trained weights only, and those of {RANDOM_7B} are random")
+        if self.model == RANDOM_7B and "start" in self.tasks:
+            raise InputError(f"start says how long loading takes, and {RANDOM_7B} is not loaded but drawn")
         for option, values, least in (
             ("--lengths", self.lengths, 16),
             ("--batches", self.batches, 1),
@@ -95,7 +97,7 @@ def usual(model: str, device: str, *, float8: bool, bfloat16: bool) -> dict[str,
         }
     )
     return sizes | {
-        "tasks": tuple(task for task in TASKS if model != RANDOM_7B or task != "agreement"),
+        "tasks": tuple(task for task in TASKS if model != RANDOM_7B or task not in ("start", "agreement")),
         "baseline_window": _BASELINE_WINDOWS.get(model),
     }
 

@@ -29,6 +29,17 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     if not any(row.figures.get("gpu_bytes") for row in rows):
         memory = {}
     columns: dict[str, tuple[str, dict[str, Cell]]] = {
+        "start": (
+            "A new process, until the first answer",
+            {
+                "": lambda row: "",
+                **seconds,
+                "import": lambda row: number(row.figures["import"]),
+                "load": lambda row: number(row.figures["load"]),
+                "first": lambda row: number(row.figures["first"]),
+                "peak host GiB": lambda row: number(row.figures["peak_bytes"], GIB),
+            },
+        ),
         "length": (
             "One text, by its length in tokens",
             {

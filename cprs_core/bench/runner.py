@@ -17,6 +17,7 @@ from .host import host_alone
 from .measure import measure, release
 from .options import Options
 from .sides import Side, open_plain, open_side, sides
+from .start import start
 from .texts import QUERIES, Texts
 
 Figures = tuple[int, list[float], dict[str, Any]]
@@ -60,6 +61,7 @@ def steps(side: Side, options: Options) -> list[tuple[str, int]]:
     """The tasks of a side and their sizes."""
     limit = options.baseline_limit if side.is_plain else None
     sizes: dict[str, list[tuple[int, int]]] = {  # of each: the size, and how many tokens that are
+        "start": [(0, 0)],
         "length": [(length, length) for length in options.lengths],
         "documents": [(options.documents, options.documents * options.document_tokens)],
         "batch": [(batch, options.usual_length) for batch in ((0,) if side.is_plain else options.batches)],
@@ -89,6 +91,10 @@ class Bench:
                 release(self._device)
 
     def _side(self, side: Side, todo: list[tuple[str, int]]) -> Iterator[Row]:
+        if ("start", 0) in todo:
+            yield self._start(side)
+        if not (todo := [step for step in todo if step != ("start", 0)]):
+            return
         self._watch(f"{side}: loading")
         compressor = open_side(side, self._options)
         tasks = {
@@ -101,6 +107,12 @@ class Bench:
             self._watch(f"{side}: {task} {short(size) if size else ''}")
             tokens, seconds, figures = tasks[task](compressor, size)
             yield Row(task, str(side), size, tokens, seconds, figures)
+
+    def _start(self, side: Side) -> Row:
+        self._watch(f"{side}: start")
+        runs = [start(side, self._options) for _ in range(self._options.runs)]
+        medians = {name: median(run[name] for run in runs) for name in runs[0]}
+        return Row("start", str(side), 0, 0, [run["import"] + run["load"] + run["first"] for run in runs], medians)
 
     def _length(self, compressor: ContextCompressor, size: int) -> Figures:
         text = self._of(compressor).text(size)

@@ -14,7 +14,7 @@ from cprs_core.errors import InputError
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"tasks": ("speed",)}, "no task 'speed'; choose from: length"),
+        ({"tasks": ("speed",)}, "no task 'speed'; choose from: start, length"),
         ({"dtypes": ("float32", "float4")}, "no dtype 'float4'"),
         ({"baseline_dtype": "float8"}, "--baseline-dtype"),
         ({"lengths": (0, 100)}, "--lengths must be 16 or more, got 0"),
@@ -25,6 +25,7 @@ from cprs_core.errors import InputError
         ({"baseline_window": 20}, "--baseline-window"),
         ({"runs": 0}, "--runs"),
         ({"tasks": ("agreement",), "model": RANDOM_7B}, "trained weights only"),
+        ({"tasks": ("start",), "model": RANDOM_7B}, "not loaded but drawn"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: Callable[..., Options], changes: dict[str, Any], reason: str) -> None:

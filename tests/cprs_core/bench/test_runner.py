@@ -20,9 +20,17 @@ def test_the_straightforward_way_has_a_limit(options: Callable[..., Options]) ->
     plain, fast = sides(options())
     asked = options(tasks=TASKS)
     assert (str(plain), str(fast)) == ("plain float32", "cprs float32")
-    assert steps(plain, asked) == [("length", 100), ("documents", 5), ("batch", 0)]
+    assert steps(plain, asked) == [("start", 0), ("length", 100), ("documents", 5), ("batch", 0)]
     assert steps(fast, asked) == [
-        *(("length", 100), ("length", 300), ("documents", 5), ("batch", 256), ("batch", 512), ("agreement", 100))
+        *(
+            ("start", 0),
+            ("length", 100),
+            ("length", 300),
+            ("documents", 5),
+            ("batch", 256),
+            ("batch", 512),
+            ("agreement", 100),
+        )
     ]
     assert sides(options(baseline=False, dtypes=("bfloat16", "float8"))) == [
         Side("cprs", "bfloat16"),
