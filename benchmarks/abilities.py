@@ -84,7 +84,9 @@ def tells_apart(case: Case) -> bool:
 def main(
     data: Annotated[Path, typer.Option(help="Folder with train/ and haystack/.", exists=True, file_okay=False)],
     model: Annotated[str, typer.Option(help="Model name or folder.")] = "cprs-small",
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16; by device if not given.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8; by device if not given.")
+    ] = None,
     count: Annotated[int, typer.Option("--cases", min=1, help="Texts a kind or source, at most.")] = 40,
     out: Annotated[Path | None, typer.Option(help="JSON file for every figure.")] = None,
 ) -> None:

@@ -45,7 +45,9 @@ def main(
         Path | None, typer.Option(help="Folder with train/ and haystack/.", exists=True, file_okay=False)
     ] = None,
     model: Annotated[str, typer.Option(help="Model name or folder.")] = "cprs-small",
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16; by device if not given.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8; by device if not given.")
+    ] = None,
     methods: Annotated[str, typer.Option(help="Comma-separated; those of cprs eval.")] = "cprs,bm25,embeddings",
     count: Annotated[int, typer.Option("--cases", min=1, help="Cases a source, at most.")] = 200,
     sources: Annotated[str, typer.Option(help="Comma-separated, or 'held-out'; all if empty.")] = "",

@@ -86,8 +86,12 @@ def compress(
     ratio: Annotated[float | None, typer.Option(help="Keep at most this share of the tokens, 0 to 1.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Keep what scores at least this, 0 to 1.")] = None,
     model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="by device")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
+    ] = None,
     window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,

@@ -39,8 +39,12 @@ def evaluate(
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="by device")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
+    ] = None,
     embedding_model: Annotated[
         str | None, typer.Option(help="A folder or hub id for sentence-transformers.", show_default="all-MiniLM-L6-v2")
     ] = None,
