@@ -93,6 +93,9 @@ def compress(
         str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
     ] = None,
     window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    early_exit: Annotated[
+        bool, typer.Option(help="Let windows with nothing in them stop early, if the model was trained for it.")
+    ] = True,
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
@@ -104,7 +107,9 @@ def compress(
     texts = [_read(name) for name in files]
     from .compressor import ContextCompressor
 
-    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size)
+    compressor = ContextCompressor.from_pretrained(
+        model, device=device, dtype=dtype, window_size=window_size, early_exit=early_exit
+    )
     results = compressor.compress_documents(
         texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
     )
@@ -139,6 +144,9 @@ def train(
     ),
     recipe: Annotated[Path | None, typer.Option(help="A recipe.json; the options below change single values of it.")] = None,
     bidirectional: Annotated[int | None, typer.Option(help="How many upper layers look both ways.")] = None,
+    early_exit: Annotated[
+        int | None, typer.Option(help="Train an exit for windows with nothing in them, behind so many causal layers.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of data and initialisation.")] = None,
@@ -161,6 +169,7 @@ def train(
         text,
         base=base,
         bidirectional=bidirectional,
+        early_exit=early_exit,
         steps=steps,
         learning_rate=learning_rate,
         seed=seed,

@@ -67,10 +67,11 @@ class ContextCompressor:
         cls,
         model: str | Path = DEFAULT_MODEL,
         *,
-        device: str | torch.device | None = None,
+        device: str | torch.device | Sequence[str | torch.device] | None = None,
         dtype: str | torch.dtype | None = None,
         device_map: str | dict[str, Any] | None = None,
         attn_implementation: str | None = None,
+        early_exit: bool = True,
         revision: str = "main",
         window_size: int | None = None,
         overlap: int = 0,
@@ -78,8 +79,8 @@ class ContextCompressor:
     ) -> ContextCompressor:
         """Loads a model: the default one from the package, a local folder, or a Hugging Face id.
 
-        See :func:`cprs_core.loading.load` for device, dtype, device_map, attn_implementation and revision, and the class
-        for the rest.
+        See :func:`cprs_core.loading.load` for device, dtype, device_map, attn_implementation, early_exit and revision,
+        and the class for the rest.
 
         Raises:
             ModelLoadError: missing, broken or unsupported checkpoint.
@@ -91,6 +92,7 @@ class ContextCompressor:
             dtype=dtype,
             device_map=device_map,
             attn_implementation=attn_implementation,
+            early_exit=early_exit,
             revision=revision,
         )
         return cls(checkpoint, window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)

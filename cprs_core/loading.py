@@ -67,6 +67,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     device_map: str | dict[str, Any] | None = None,
     attn_implementation: str | None = None,
+    early_exit: bool = True,
     revision: str = "main",
 ) -> Checkpoint:
     """Loads a checkpoint for inference.
@@ -81,6 +82,7 @@ def load(
         device_map: places layers through accelerate (``"auto"``) instead of ``device``, for models larger than a GPU.
         attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"`` ... runs transformers' own forward pass with
             this kernel; None = the fast pass of :mod:`~.packed` wherever it can run the model.
+        early_exit: let windows with nothing in them stop early, if the checkpoint was trained for it (:mod:`~.early_exit`).
 
     Raises:
         ModelLoadError: missing, broken or unsupported checkpoint.
@@ -96,7 +98,7 @@ def load(
         tokenizer = read_tokenizer(name, revision)
         if targets and attn_implementation is None and Shape.of(config) is not None:
             weights = read_weights(name, revision)
-            return assemble(str(name), config, weights, tokenizer, devices=targets, dtype=precision)
+            return assemble(str(name), config, weights, tokenizer, devices=targets, dtype=precision, early_exit=early_exit)
     if precision not in DTYPES:
         raise DeviceError(
             f"dtype {precision!r} goes with the fast pass only, which takes no device_map and no attn_implementation, and "
@@ -118,6 +120,7 @@ def assemble(
     *,
     devices: Sequence[torch.device],
     dtype: str,
+    early_exit: bool = True,
 ) -> Checkpoint:
     """A checkpoint of the fast pass from its parts.
 
@@ -142,10 +145,11 @@ def assemble(
         def take(key: str, device: torch.device = device, floating: torch.dtype = floating) -> Tensor | None:
             if size_of(weights, key) is None:
                 return None
-            kept = torch.float32 if key.startswith("cls_head.") else floating
+            kept = torch.float32 if key.startswith(("cls_head.", "early_exit.")) else floating
             return unpacked(weights, key, kept).to(device)
 
-        scorers.append(PackedScorer(shape, take, linear, has_tags=has_tags))
+        limit = config.get("early_exit_threshold") if early_exit else None
+        scorers.append(PackedScorer(shape, take, linear, has_tags=has_tags, early_exit=limit))
     return checkpoint(name, config, tokenizer, scorers, has_tags)
 
 

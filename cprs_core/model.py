@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrainedModel
 
 from .attention import MASK, flatten_for_flash, hybrid_masks, is_supported, make_hybrid
+from .early_exit import EarlyExit
 from .errors import ModelLoadError
-from .shape import check_border
+from .shape import check_border, check_exit
 
 LABELS = ("B", "I", "O", "E")  # ids 0 to 3
 
@@ -35,17 +36,19 @@ class CriticOutput:
         hidden: [B, L, H], the last hidden state, after the final norm.
         label_logits: float32 [B, L, 4], over B, I, O, E.
         tag_logits: float32 [B, L, T + 1], over the tags and "outside"; None if no tags were asked for.
+        early_logits: float32 [B, L], what the early exit guesses of the keep scores; None if the critic has no such exit.
     """
 
     hidden: Tensor
     label_logits: Tensor
     tag_logits: Tensor | None
+    early_logits: Tensor | None = None
 
 
 class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
     """The part of the critic that is the same for every base; :func:`critic_class` mixes it into one."""
 
-    _keep_in_fp32_modules_strict = {"cls_head"}  # noqa: RUF012 - read by transformers
+    _keep_in_fp32_modules_strict = {"cls_head", "early_exit"}  # noqa: RUF012 - read by transformers
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
@@ -54,6 +57,8 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
             raise ModelLoadError(f"{type(self.model).__name__} is no plain decoder with full self-attention in every layer")
         make_hybrid(self.model.layers, border)
         self.cls_head = nn.Linear(config.hidden_size, len(LABELS))
+        layer = check_exit(getattr(config, "early_exit_layer", None), border)
+        self.early_exit = None if layer is None else EarlyExit(config.hidden_size, layer)
         self.post_init()
 
     def forward(  # type: ignore[override]
@@ -75,14 +80,22 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
         input_ids, position_ids = flatten_for_flash(self.config, input_ids, attention_mask, position_ids)
         embeds = self.get_input_embeddings()(input_ids)
         causal, bidirectional = hybrid_masks(self.config, embeds, attention_mask, position_ids)
-        hidden = self.model(
+        output = self.model(
             inputs_embeds=embeds,
             attention_mask=causal,
             position_ids=position_ids,
             use_cache=False,
+            output_hidden_states=self.early_exit is not None,
             **{MASK: bidirectional},
-        ).last_hidden_state.view(*shape, -1)
-        return CriticOutput(hidden, self.label_logits(hidden), None if tag_ids is None else self.tag_logits(hidden, tag_ids))
+        )
+        hidden = output.last_hidden_state.view(*shape, -1)
+        exit_ = self.early_exit
+        return CriticOutput(
+            hidden,
+            self.label_logits(hidden),
+            None if tag_ids is None else self.tag_logits(hidden, tag_ids),
+            None if exit_ is None else exit_(output.hidden_states[exit_.layer].view_as(hidden)),
+        )
 
     def label_logits(self, hidden: Tensor) -> Tensor:
         """float32 [..., 4] from hidden [..., H]."""

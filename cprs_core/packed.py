@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -88,6 +89,19 @@ class Prefixes:
     hidden: Tensor
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The windows of a batch: ``lengths``, the own tokens of each, and ``which`` of the prefixes it has."""
+
+    lengths: list[int]
+    which: list[int]
+    prefixes: Prefixes
+
+    def some(self, chosen: Sequence[bool]) -> Parts:
+        """Those that are chosen."""
+        return Parts(list(compress(self.lengths, chosen)), list(compress(self.which, chosen)), self.prefixes)
+
+
 class PackedDecoder:
     """The decoder of a critic.
 
@@ -127,29 +141,30 @@ class PackedDecoder:
             qkv.append(part)
             return self._attend(part, sequences, causal=True)
 
-        x, last = self._run(self._causal, self._embed(ids), sequences.positions, attend)
+        x, last = self._run(self._causal, self.embed(ids), sequences.positions, attend)
         return Prefixes(lengths, qkv, x if last is None else x + last)
 
-    def hidden(self, ids: Sequence[NDArray[np.int32]], which: Sequence[int], prefixes: Prefixes) -> Tensor:
-        """The last hidden states, after the final norm, of the windows' own tokens, [T, H], one window after the other.
+    def lower(self, x: Tensor, parts: Parts, first: int, end: int) -> Tensor:
+        """States [T, H] of windows' own tokens, one window after the other, through the causal layers ``first`` to before
+        ``end``."""
+        sequences = self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
+        shared = iter(parts.prefixes.qkv[first:end])
 
-        Args:
-            ids: own tokens of each window, [n]; which: the number of its prefix.
-        """
-        sequences = self._sequences(which, prefixes.lengths, [len(part) for part in ids])
-        shared = iter(prefixes.qkv)
-
-        def attend_shared(qkv: Tensor) -> Tensor:
+        def attend(qkv: Tensor) -> Tensor:
             row = sequences.join(qkv, next(shared))
             return self._attend(row, sequences, causal=True).index_select(0, sequences.own)
+
+        x, last = self._run(self._causal[first:end], x, sequences.positions.index_select(0, sequences.own), attend)
+        return x if last is None else x + last
+
+    def upper(self, x: Tensor, parts: Parts) -> Tensor:
+        """The same states from behind the causal layers through the bidirectional ones and the final norm."""
+        sequences = self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
 
         def attend(qkv: Tensor) -> Tensor:
             return self._attend(qkv, sequences, causal=False)
 
-        positions = sequences.positions
-        x, last = self._run(self._causal, self._embed(ids), positions.index_select(0, sequences.own), attend_shared)
-        x = sequences.join(x if last is None else x + last, prefixes.hidden)
-        x, last = self._run(self._bidirectional, x, positions, attend)
+        x, last = self._run(self._bidirectional, sequences.join(x, parts.prefixes.hidden), sequences.positions, attend)
         x = x.index_select(0, sequences.own)
         if last is None:
             return self._normed(x, self._norm, self.shape.eps)
@@ -187,7 +202,8 @@ class PackedDecoder:
         angles = (positions[:, None].float() * self._frequencies)[:, None]
         return (angles.cos() * self._magnitude).to(dtype), (angles.sin() * self._magnitude).to(dtype)
 
-    def _embed(self, ids: Sequence[NDArray[np.int32]]) -> Tensor:
+    def embed(self, ids: Sequence[NDArray[np.int32]]) -> Tensor:
+        """States [T, H] of tokens before the first layer, one window after the other."""
         return F.embedding(self.send(np.concatenate(ids).astype(np.int64)), self.embedding)
 
     def _sequences(self, which: Sequence[int], prefix_lengths: Sequence[int], own_lengths: Sequence[int]) -> Sequences:

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .early_exit import UNLIKELY, EarlyExit
 from .linear import Linear
-from .packed import PackedDecoder, Prefixes, Take, taken
+from .packed import PackedDecoder, Parts, Prefixes, Take, taken
 from .shape import Shape
 
 if TYPE_CHECKING:
@@ -59,10 +60,15 @@ class Scorer(Protocol):
 class PackedScorer:
     """Args:
     take: gives the weights of a decoder of this shape, and of its heads. has_tags: whether the LM head is a critic.
+    early_exit: the guess from which a window goes on behind the early exit; None = all windows go on.
     """
 
-    def __init__(self, shape: Shape, take: Take, linear: type[Linear], *, has_tags: bool) -> None:
+    def __init__(
+        self, shape: Shape, take: Take, linear: type[Linear], *, has_tags: bool, early_exit: float | None = None
+    ) -> None:
         self._decoder = PackedDecoder(shape, take, linear)
+        self._border, self._threshold = shape.border, early_exit or 0.0
+        self._exit = None if early_exit is None or shape.exit is None else _exit(shape.hidden, shape.exit, take)
         self._labels = taken(take, "cls_head.weight"), take("cls_head.bias")
         self._words = (self._decoder.embedding if shape.tied else take("lm_head.weight")) if has_tags else None
         self.device = self._decoder.device
@@ -78,11 +84,32 @@ class PackedScorer:
             memory.clear()
             memory[key] = self._decoder.prefixes(list(distinct.values()))
         numbers = {name: number for number, name in enumerate(key)}
-        hidden = self._decoder.hidden([window.ids for window in windows], [numbers[name] for name in names], memory[key])
-        weight, bias = self._labels
-        labels = F.linear(hidden.float(), weight, bias)
+        parts = Parts([len(window.ids) for window in windows], [numbers[name] for name in names], memory[key])
+        states = self._decoder.embed([window.ids for window in windows])
         tag_ids = self._decoder.send(windows[0].tag_ids.astype(np.int64))
-        return _probabilities(labels, None if self._words is None else hidden @ self._words[tag_ids].T, len(tag_ids))
+        return self._in_full(states, parts, tag_ids) if self._exit is None else self._with_exit(states, parts, tag_ids)
+
+    def _in_full(self, states: Tensor, parts: Parts, tag_ids: Tensor, first: int = 0) -> Tensor:
+        """Probabilities from the states [T, H] before the layer ``first``."""
+        states = self._decoder.lower(states, parts, first, self._border)
+        hidden = self._decoder.upper(states, parts)
+        tags = None if self._words is None else hidden @ self._words[tag_ids].T
+        return _probabilities(F.linear(hidden.float(), *self._labels), tags, len(tag_ids))
+
+    def _with_exit(self, states: Tensor, parts: Parts, tag_ids: Tensor) -> Tensor:
+        """The same; of windows that promise nothing, what the exit guesses of any tag."""
+        assert self._exit is not None
+        states = self._decoder.lower(states, parts, 0, self._exit.layer)
+        guesses, sizes = self._exit(states).sigmoid(), torch.tensor(parts.lengths)
+        going = torch.stack([part.max() for part in guesses.split(parts.lengths)]).cpu() >= self._threshold
+        guesses = guesses * UNLIKELY
+        none, any_tag = torch.zeros_like(guesses), guesses.new_ones(len(guesses), len(tag_ids) - 1)
+        scores = torch.cat([torch.stack([none, guesses, 1 - guesses, none], 1), any_tag], 1)
+        if going.any():
+            places = going.repeat_interleave(sizes).nonzero()[:, 0].to(self.device)
+            full = self._in_full(states.index_select(0, places), parts.some(going.tolist()), tag_ids, self._exit.layer)
+            scores.index_copy_(0, places, full)
+        return scores
 
 
 class PlainScorer:
@@ -126,6 +153,12 @@ class PlainScorer:
             torch.from_numpy(ids).to(self.device), attention_mask=None if mask.all() else mask.long().to(self.device)
         ).hidden
         return [row[len(window.prefix) : len(window)] for row, window in zip(states, windows, strict=True)]
+
+
+def _exit(hidden: int, layer: int, take: Take) -> EarlyExit:
+    head = EarlyExit(hidden, layer)
+    head.load_state_dict({name: taken(take, f"early_exit.{name}") for name in head.state_dict()}, assign=True)
+    return head.requires_grad_(False)
 
 
 def _probabilities(labels: Tensor, tags: Tensor | None, words: int) -> Tensor:

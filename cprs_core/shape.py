@@ -9,6 +9,7 @@ from typing import Any
 from .errors import ModelLoadError
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # decoders that are what packed.py spells out, and no more
+EXIT_WIDTH = 256  # of the early exit
 _ROPE = frozenset({"default", "linear", "yarn", "llama3"})  # angles that do not depend on the length of the text
 
 
@@ -19,7 +20,8 @@ class Shape:
     Attributes:
         border: the first bidirectional layer (paper section 2.2).
         inner: width of the gated MLP. eps: of the norms. head_norms: whether queries and keys are normed.
-        tied: whether the LM head is the embedding. config: all of the config, for what depends on its kind.
+        tied: whether the LM head is the embedding. exit: causal layers before the early exit, if there is one.
+        config: all of the config, for what depends on its kind.
     """
 
     layers: int
@@ -32,6 +34,7 @@ class Shape:
     head_dim: int
     eps: float
     tied: bool
+    exit: int | None
     head_norms: bool
     config: Mapping[str, Any] = field(repr=False)
 
@@ -66,6 +69,7 @@ class Shape:
                 head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
                 eps=config["rms_norm_eps"],
                 tied=config["tie_word_embeddings"],
+                exit=check_exit(config.get("early_exit_layer"), config["first_bidirectional_layer"]),
                 head_norms=config["model_type"] == "qwen3",
                 config=config,
             )
@@ -90,6 +94,11 @@ class Shape:
                 yield f"{layer}.self_attn.q_norm.weight", (self.head_dim,)
                 yield f"{layer}.self_attn.k_norm.weight", (self.head_dim,)
         yield "model.norm.weight", (self.hidden,)
+        if self.exit is not None:
+            yield "early_exit.inner.weight", (EXIT_WIDTH, self.hidden)
+            yield "early_exit.inner.bias", (EXIT_WIDTH,)
+            yield "early_exit.outer.weight", (1, EXIT_WIDTH)
+            yield "early_exit.outer.bias", (1,)
         yield "cls_head.weight", (4, self.hidden)
         yield "cls_head.bias", (4,)
 
@@ -109,3 +118,16 @@ def check_border(border: Any, layers: int) -> int:
             f"first_bidirectional_layer must be 0 to {layers}, the number of layers; the config says {border!r}"
         )
     return border
+
+
+def check_exit(layer: Any, border: int) -> int | None:
+    """How many causal layers lie before the early exit; None if there is none.
+
+    Raises:
+        ModelLoadError: there are not so many.
+    """
+    if layer is not None and (not isinstance(layer, int) or not 0 < layer <= border):
+        raise ModelLoadError(
+            f"early_exit_layer must be 1 to {border}, the number of causal layers; the config says {layer!r}"
+        )
+    return layer

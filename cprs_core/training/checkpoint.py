@@ -25,10 +25,10 @@ def load_base(config: TrainConfig) -> TokenCritic:
         ModelLoadError: missing, or of a kind that cannot be a critic.
         InputError: a border that it does not have, or critics of different shapes.
     """
-    model = _load_critic(config.base, config.bidirectional)
+    model = _load_critic(config.base, config.bidirectional, config.early_exit)
     weights = dict(model.named_parameters())
     for count, name in enumerate(config.average_with, 2):
-        others = dict(_load_critic(name, config.bidirectional).named_parameters())
+        others = dict(_load_critic(name, config.bidirectional, config.early_exit).named_parameters())
         if {key: x.shape for key, x in weights.items()} != {key: x.shape for key, x in others.items()}:
             raise InputError(
                 f"the weights of {name} and {config.base} differ in shape; only critics of one base have a mean"
@@ -38,7 +38,7 @@ def load_base(config: TrainConfig) -> TokenCritic:
     return model
 
 
-def _load_critic(name: str, bidirectional: int | None) -> TokenCritic:
+def _load_critic(name: str, bidirectional: int | None, early_exit: int | None) -> TokenCritic:
     source = _source(name)
     try:
         base = AutoConfig.from_pretrained(**source)
@@ -49,6 +49,10 @@ def _load_critic(name: str, bidirectional: int | None) -> TokenCritic:
         if not 0 <= upper <= layers:
             raise InputError(f"bidirectional must be 0 to {layers}, the number of layers of {name}; got {upper}")
         base.first_bidirectional_layer = layers - upper
+        if early_exit is not None:
+            if not 0 < early_exit <= layers - upper:
+                raise InputError(f"early_exit must be 1 to {layers - upper}, the causal layers of {name}; got {early_exit}")
+            base.early_exit_layer = early_exit
         if getattr(base, "cprs_quantization", None):
             packed = read_weights(source["pretrained_model_name_or_path"])
             source = {"pretrained_model_name_or_path": None, "state_dict": quantization.unpack_state(packed)}

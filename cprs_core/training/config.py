@@ -20,6 +20,8 @@ class TrainConfig:
         average_with: critics trained from the same base, whose weights are averaged with it to begin with (model soup,
             arXiv 2203.05482).
         bidirectional: how many of the upper layers look both ways; None = what the base's config says, else 40 %.
+        early_exit: how many causal layers lie before an exit for windows with nothing in them; None = no such exit.
+        exit_lost: the share of what is relevant that may lie in windows that stop there, on validation windows.
         mixture: what windows hold. loss: what is minimised.
         quantize: train with 4-bit weights in the loop and save them so.
         save_unrounded: also save the weights as they are before the rounding, in bfloat16, to the folder ``unrounded``.
@@ -30,6 +32,8 @@ class TrainConfig:
     base: str = ""
     average_with: tuple[str, ...] = ()
     bidirectional: int | None = None
+    early_exit: int | None = None
+    exit_lost: float = 0.002
     steps: int = 1000
     learning_rate: float = 4e-4
     warmup: int = 100

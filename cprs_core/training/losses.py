@@ -29,6 +29,7 @@ class LossWeights:
         sentence, ranking: the two sentence losses.
         similarity: distillation from a sentence teacher, if there is one, whose cosines count in units of temperature.
         teacher: distillation from a critic, if there is one.
+        early_exit: what the early exit, if there is one, guesses of the critic's own keep scores.
         focal: use the focal loss for the labels instead of cross-entropy.
     """
 
@@ -39,6 +40,7 @@ class LossWeights:
     similarity: float = 0.2
     temperature: float = 0.1
     teacher: float = 1.0
+    early_exit: float = 1.0
     label_classes: tuple[float, float, float, float] = (2.0, 1.0, 1.0, 2.0)
     tag_positive: float = 2.0
     focal: bool = False
@@ -110,6 +112,10 @@ def objective(
             _divergence(output.label_logits, teacher.label_logits, counted)
             + _divergence(tag_logits, _mask_unused(teacher.tag_logits, batch["tag_ids"]), counted)
         )
+    if output.early_logits is not None:
+        counted, expected = batch["labels"] != IGNORE, keep_scores(output, batch["tag_ids"]).detach().float()
+        loss = F.binary_cross_entropy_with_logits(output.early_logits, expected, reduction="none")
+        parts["early_exit"] = weights.early_exit * (loss * counted).sum() / counted.sum().clamp(min=1)
     return parts
 
 

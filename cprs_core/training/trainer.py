@@ -30,7 +30,7 @@ from .config import TrainConfig
 from .embedding import SentenceTeacher, SentenceTokenizer
 from .examples import Examples, steps
 from .losses import LossWeights, objective
-from .validation import calibrate, evaluate
+from .validation import calibrate, calibrate_exit, evaluate
 
 
 def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, resume: bool = False) -> Path:
@@ -141,6 +141,9 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
         thresholds, shares = calibrate(trained, held, config, accelerator)
         log.write({"step": config.steps, "decision_thresholds": thresholds, "decision_shares": shares})
         trained.config.decision_thresholds, trained.config.decision_shares = thresholds, shares
+        if trained.early_exit is not None:
+            trained.config.early_exit_threshold, figures = calibrate_exit(trained, held, config, accelerator)
+            log.write({"step": config.steps, "early_exit_threshold": trained.config.early_exit_threshold, **figures})
         if config.save_unrounded:
             save(trained, tokenizer, out / "unrounded", replace(config, quantize=False))
         save(trained, tokenizer, out, config)
@@ -157,7 +160,7 @@ def plot(log: Path, picture: Path) -> None:
         losses = [row for row in rows if "label" in row]
         figures = [row for row in rows if "validation" in row]
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
-        for name in ("label", "tag", "sentence", "ranking", "similarity", "teacher"):
+        for name in ("label", "tag", "sentence", "ranking", "similarity", "teacher", "early_exit"):
             if losses and name in losses[0]:
                 left.plot([row["step"] for row in losses], [row[name] for row in losses], label=name)
         left.set(xlabel="step", ylabel="loss", yscale="log", title="Training loss")

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ..early_exit import threshold
 from ..model import TokenCritic
 from ..spans import O
 from .config import TrainConfig
@@ -84,6 +85,30 @@ def calibrate(
     shares = [step / 10 for step in range(10)]
     by_unit |= dict.fromkeys(("sentence", "line", "paragraph"), best_rule(found["sentence"], shares))
     return {unit: rule[0] for unit, rule in by_unit.items()}, {unit: rule[1] for unit, rule in by_unit.items()}
+
+
+@torch.no_grad()
+def calibrate_exit(
+    model: TokenCritic, held: Examples, config: TrainConfig, accelerator: Accelerator
+) -> tuple[float, dict[str, float]]:
+    """The guess from which a window goes on behind the early exit, and what stops and is lost below it.
+
+    Chosen on validation windows of all lengths, half of which hold nothing relevant, so that what is relevant in windows
+    that stop is at most ``config.exit_lost`` of all that is.
+    """
+    model.eval()
+    with_nothing = Examples.like(held, replace(config.mixture, without_answer=0.5, synthetic=0.05))
+    guesses, relevant = [], []
+    loader = DataLoader(with_nothing, batch_size=None, sampler=range(config.validation_batches), num_workers=config.workers)
+    for batch in loader:
+        batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+        with accelerator.autocast():
+            output = model(batch["input_ids"])
+        counted = batch["labels"] != IGNORE
+        guesses.append(output.early_logits.float().sigmoid().masked_fill(~counted, 0).amax(1).cpu())
+        relevant.append((counted & (batch["labels"] != O)).sum(1).cpu())
+    model.train()
+    return threshold(torch.cat(guesses), torch.cat(relevant), config.exit_lost)
 
 
 def best_rule(found: Predictions, shares: Sequence[float]) -> tuple[float, float]:

@@ -109,6 +109,28 @@ def test_distillation_focal_loss_and_checkpointing_run(config: TrainConfig, rows
     assert all("teacher" in row for row in _log(tmp_path / "student") if "label" in row)
 
 
+def test_an_early_exit_is_trained_along(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
+    train(replace(config, early_exit=1, steps=8, quantize=True, exit_lost=0.5), [rows], tmp_path / "exit")
+    log = _log(tmp_path / "exit")
+    losses = [row["early_exit"] for row in log if "early_exit" in row]
+    assert losses and losses[-1] < losses[0]
+    (calibrated,) = [row for row in log if "early_exit_threshold" in row]
+    settings = json.loads((tmp_path / "exit" / "config.json").read_text())
+    assert settings["early_exit_layer"] == 1
+    assert settings["early_exit_threshold"] == calibrated["early_exit_threshold"] > 0
+    text = "The harbour opened in 1871. It rained a lot. Nobody knew why. " * 40
+    with_exit, without = (
+        ContextCompressor.from_pretrained(tmp_path / "exit", device="cpu", dtype="float32", early_exit=early_exit)
+        for early_exit in (True, False)
+    )
+    again = load_model(tmp_path / "exit", device="cpu", dtype="float32")
+    assert again.early_exit is not None and again.early_exit.inner.weight.dtype == torch.float32
+    a, b = (one.scores(text, "When did the harbour open?").label_probs for one in (with_exit, without))
+    assert a.shape == b.shape
+    with pytest.raises(InputError, match="early_exit must be 1 to 2"):
+        load_base(replace(config, early_exit=3))
+
+
 def test_training_goes_on_from_a_critic(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
     train(replace(config, steps=6), [rows], tmp_path / "first")
     more = replace(config, base=str(tmp_path / "first"), bidirectional=None, steps=2)
