@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 
@@ -122,6 +123,16 @@ async def test_errors_of_the_provider_pass_unchanged(client, provider):
         answer = await http.post(CHAT, json=BODY)
     assert (answer.status_code, answer.content, answer.headers["retry-after"]) == (429, content, "7")
     assert answer.headers["x-request-id"] == "r" and status(answer) == "compressed"
+
+
+async def test_compressed_bodies_pass_as_they_are(client, provider):
+    packed = gzip.compress(json.dumps(BODY).encode())
+    provider.answer = Response(packed, headers={"content-encoding": "gzip"})
+    async with client() as http:
+        answer = await http.post(CHAT, content=packed, headers={"Content-Encoding": "gzip"})
+        async with http.stream("POST", CHAT, json=BODY) as streamed:
+            raw = b"".join([chunk async for chunk in streamed.aiter_raw()])
+    assert provider.bodies[0] == raw == packed and answer.json() == BODY and status(answer) == "off"
 
 
 async def test_other_paths_pass_unchanged(client, provider):

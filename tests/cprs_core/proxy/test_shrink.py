@@ -170,7 +170,7 @@ def conversations(odd_text):
 
 @pytest.mark.parametrize("real", [False, True])
 def test_nothing_grows_and_all_else_stays(odd_text, tiny, real):
-    compressor = ContextCompressor(tiny, window_size=256) if real else WordCompressor()
+    compressor = ContextCompressor(tiny, window_size=4096) if real else WordCompressor()
 
     @settings(max_examples=15 if real else 100)
     @given(conversations(odd_text), st.sampled_from([Limits(), Limits(ratio=0.3), Limits(max_tokens=5)]))
