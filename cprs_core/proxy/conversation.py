@@ -39,16 +39,14 @@ class Candidate:
 
 
 def candidates(messages: Sequence[Any], min_tokens: int, keep_recent: int, secret: bytes) -> tuple[str, list[Candidate]]:
-    """The latest question, and the messages that may have ``min_tokens`` tokens or more.
+    """The latest question ("" if there is none), and the messages that may have ``min_tokens`` tokens or more.
 
     Args:
         secret: what keeps the memories of different clients apart.
     """
     found = [texts(message) for message in messages]
     questions = [find_question(some) for some in found]
-    asking = next((number for number in reversed(range(len(messages))) if questions[number]), None)
-    if asking is None:
-        return "", []
+    asking = max((number for number, question in enumerate(questions) if question), default=-1)
     chain = prefix_hashes(messages, secret)
     chosen = []
     for index, some in enumerate(found[: max(len(messages) - keep_recent, 0)]):
@@ -56,7 +54,7 @@ def candidates(messages: Sequence[Any], min_tokens: int, keep_recent: int, secre
             continue
         key = _key(index, chain[max(index, asking)])
         chosen.append(Candidate(index, some, questions[index], _keys(index, chain, questions), key))
-    question = questions[asking]
+    question = questions[asking] if asking >= 0 else None
     return question.text if question else "", chosen
 
 

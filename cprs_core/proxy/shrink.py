@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..result import Compression
@@ -37,7 +36,6 @@ class Statistics:
     messages: int = 0
     input_tokens: int = 0
     kept_tokens: int = 0
-    began: float = field(default_factory=time.perf_counter)
 
     def add(self, sent: Sent, status: str) -> None:
         """Counts a message, and raises the status."""
@@ -86,9 +84,9 @@ class Shrinker:
             sent = self._memory.get(candidate.keys)
             if sent is not None:
                 _put(plan, candidate, sent, "cached")
-            elif sum(self._compressor.count_tokens(_encodable(text.text)) for text in candidate.texts) >= least:
+            elif question and self._tokens(candidate) >= least:
                 plan.new.append(candidate)
-            else:
+            else:  # it is sent whole now, so it is from now on
                 self._memory.remember(candidate.key, Sent())
         return plan
 
@@ -106,6 +104,9 @@ class Shrinker:
                 self._failed(error)
                 sent, status = Sent(), "failed"  # and the message stays whole, as the provider has it in its cache
             _put(plan, candidate, self._memory.remember(candidate.key, sent), status)
+
+    def _tokens(self, candidate: Candidate) -> int:
+        return sum(self._compressor.count_tokens(_encodable(text.text)) for text in candidate.texts)
 
     def _failed(self, error: Exception) -> None:
         _log.warning("compression failed: %s", type(error).__name__)  # its words may be the user's

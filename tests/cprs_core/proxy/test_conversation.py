@@ -35,8 +35,8 @@ def test_long_messages_of_users_and_tools_for_the_latest_question():
     assert chosen(*messages, keep_recent=99) == ("When?", [])
 
 
-def test_without_a_question_there_is_nothing_to_do():
-    assert chosen(SYSTEM, tool()) == ("", [])
+def test_there_may_be_no_question_and_no_message():
+    assert chosen(SYSTEM, tool()) == ("", [1])
     assert chosen() == ("", [])
     assert chosen(None, 3, [], {"role": "user"}, {"role": "user", "content": 5}) == ("", [])
 

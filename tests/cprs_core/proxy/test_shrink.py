@@ -92,6 +92,13 @@ def test_words_stay_the_same_while_the_conversation_grows():
     assert all(KEPT in message["content"] for message in previous if message["role"] == "tool")
 
 
+def test_what_came_without_a_question_stays_whole():
+    proxy = shrinker()
+    assert sent(proxy, [user(LONG * 9)])[0] == [user(LONG * 9)]
+    assert sent(proxy, [user(LONG * 9), QUESTION])[0] == [user(LONG * 9), QUESTION]
+    assert sent(shrinker(), [user(LONG * 9), QUESTION])[1].status == "compressed"
+
+
 def test_another_conversation_has_its_own_words():
     compressor = WordCompressor()
     proxy = shrinker(compressor)
