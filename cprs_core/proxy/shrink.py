@@ -13,7 +13,7 @@ from .memory import Memory, Sent
 from .messages import is_json, replace
 from .settings import Limits, Settings
 
-NOTHING = "[...]"  # stands for a text of which nothing is kept: providers refuse empty ones
+NOTHING = "[nothing relevant]"  # in place of a text of which nothing is kept: providers refuse empty ones
 
 _log = logging.getLogger(__name__)
 

@@ -67,6 +67,8 @@ class Provider:
                 delta = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
                 chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [delta]}
                 yield f"data: {json.dumps(chunk)}\n\n"
+                if count == 2:
+                    raise ConnectionError("a provider that breaks off")
                 while not self.release.is_set() and count > 3:  # until the test has seen the first
                     await asyncio.sleep(0.01)
             yield "data: [DONE]\n\n"

@@ -47,6 +47,15 @@ def test_streams_come_chunk_by_chunk_and_end_when_the_client_leaves(servers, pro
     assert provider.stopped.wait(5)
 
 
+def test_a_stream_that_breaks_off_does_not_look_whole(servers):
+    body = {"stream": True, "n": 2, "messages": MESSAGES}
+    with httpx.stream("POST", f"{servers}/v1/chat/completions", json=body) as answer:
+        chunks = answer.iter_raw()
+        assert b'"0 "' in next(chunks)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(chunks)
+
+
 def test_hanging_up_before_there_is_an_answer_reaches_the_provider(servers, provider):
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{servers}/v1/hang/chat/completions", json={"messages": MESSAGES}, timeout=httpx.Timeout(5, read=1))

@@ -67,7 +67,7 @@ def test_what_is_no_text_stays():
 def test_nothing_kept_is_marked():
     messages, done = sent(shrinker(), [QUESTION, tool("Nothing of it. " * 20)])
     assert messages[1]["content"] == NOTHING
-    assert (done.input_tokens, done.kept_tokens) == (60, 1)
+    assert (done.input_tokens, done.kept_tokens) == (60, 2)
 
 
 @pytest.mark.parametrize("text", ['{"a": "' + LONG + '"}', "word. " * 5, "keep it. " * 10])
