@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ..errors import MissingExtraError
+from ..errors import CprsError, MissingExtraError
 from ..models import DEFAULT_MODEL
 from ..terminal import errors
 from .settings import Limits, Settings
@@ -73,12 +73,11 @@ def proxy(
 
     compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size)
     errors.print(f"{compressor.model_name} on {compressor.engine.device}, http://{host}:{port} -> {upstream}")
-    uvicorn.run(  # no access log: paths may hold keys; the provider's own date and server are passed on
-        create_proxy(compressor, settings),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        date_header=False,
-        server_header=False,
-    )
+    server = create_proxy(compressor, settings)
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}  # paths may hold keys
+    try:
+        uvicorn.run(
+            server, host=host, port=port, date_header=False, server_header=False, **quiet
+        )  # the provider's are there
+    except SystemExit as error:
+        raise CprsError(f"cannot serve on {host}:{port}, as said above; if it is in use, choose another --port") from error

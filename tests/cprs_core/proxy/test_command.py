@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     result = run("--upstream", "http://a")
     assert result.exit_code == 1 and "pip install 'cprs-core[server]'" in result.stderr
+
+
+def test_a_port_in_use_is_a_failure(tiny_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = run("--upstream", "http://a.test", "--port", port, "--model", str(tiny_path), "--device", "cpu")
+    assert result.exit_code == 1 and "choose another --port" in result.stderr
 
 
 def test_settings_are_checked():
