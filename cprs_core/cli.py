@@ -21,6 +21,7 @@ from .errors import CprsError, InputError
 from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
+from .proxy.command import proxy
 from .result import Compression, html_page
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("proxy")(proxy)
 
 
 class Format(StrEnum):
