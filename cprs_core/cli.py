@@ -22,6 +22,7 @@ from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
 from .result import Compression, html_page
+from .server.command import serve
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("serve")(serve)
 
 
 class Format(StrEnum):
