@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import wire
 from .client import Client
-from .errors import DeadlineError
 from .instruction import check_text
 from .result import Compression, Span
 
@@ -94,11 +93,12 @@ class AsyncCprsClient(Client):
                 reply = await self._http.send(request, stream=stream)
                 if reply.is_success:
                     return reply
-                pause, failure = self._pause(attempt, reply), wire.failure(reply.status_code, await reply.aread())
+                failure = wire.failure(reply.status_code, await reply.aread())
+                pause = self._pause(attempt, failure, reply)
                 await reply.aclose()
             except httpx.TransportError as error:
                 failure = self._unreached(error)
-                pause = None if isinstance(failure, DeadlineError) else self._pause(attempt, None)
+                pause = self._pause(attempt, failure, None)
             if pause is None:
                 break
             await asyncio.sleep(pause)

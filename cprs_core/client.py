@@ -48,6 +48,8 @@ class Client:
         if not timeout > 0 or retries < 0:
             raise InputError("timeout must be over 0 seconds, and retries 0 or more")
         key = api_key if api_key is not None else os.environ.get(VARIABLE)
+        if key and not (key.isascii() and key.isprintable()):
+            raise InputError("an API key is printable ASCII; this one holds other characters")
         headers = {"X-Request-Timeout": f"{timeout:g}", **({"Authorization": f"Bearer {key}"} if key else {})}
         self.url, self._retries, self._model = url.rstrip("/"), retries, ""
         self._options: dict[str, Any] = {
@@ -57,9 +59,10 @@ class Client:
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
         }
 
-    def _pause(self, attempt: int, reply: httpx.Response | None) -> float | None:
-        """Seconds until the next try; None if this was the last."""
-        if attempt >= self._retries or (reply is not None and reply.status_code not in _AGAIN):
+    def _pause(self, attempt: int, failure: CprsError, reply: httpx.Response | None) -> float | None:
+        """Seconds until the next try; None if there is no more, or no use: what was too slow once would be so again."""
+        refused = reply is not None and reply.status_code not in _AGAIN
+        if attempt >= self._retries or refused or isinstance(failure, DeadlineError):
             return None
         asked = reply.headers.get("retry-after", "") if reply is not None else ""
         backoff = 0.25 * 2**attempt * random.uniform(0.5, 1.5)
@@ -179,11 +182,12 @@ class CprsClient(Client):
                 reply = self._http.send(request, stream=stream)
                 if reply.is_success:
                     return reply
-                pause, failure = self._pause(attempt, reply), wire.failure(reply.status_code, reply.read())
+                failure = wire.failure(reply.status_code, reply.read())
+                pause = self._pause(attempt, failure, reply)
                 reply.close()
             except httpx.TransportError as error:
                 failure = self._unreached(error)
-                pause = None if isinstance(failure, DeadlineError) else self._pause(attempt, None)
+                pause = self._pause(attempt, failure, None)
             if pause is None:
                 break
             time.sleep(pause)

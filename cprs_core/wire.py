@@ -14,7 +14,7 @@ from .instruction import Instruction, check_text
 from .result import Compression, Span
 
 PROBLEM = "urn:cprs:"
-_REFUSALS = {401: errors.AuthError, 413: errors.LimitError, 429: errors.BusyError, 504: errors.DeadlineError}
+_REFUSALS = {401: errors.AuthError, 413: errors.LimitError, 429: errors.BusyError}
 
 
 def slug(kind: type[CprsError]) -> str:

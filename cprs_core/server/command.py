@@ -75,10 +75,10 @@ def serve(
         keys=Keys.load(api_keys),
         origins=tuple(cors_origin or ()),
     )
-    logging.basicConfig(level=log_level.value.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    listener = _listen(host, port)
+    _log(log_level)
     if not settings.keys and host not in _LOCAL:
         _logger.warning("everyone who can reach %s may use this service; --api-keys keeps it to those with a key", host)
-    listener = _listen(host, port)
     compressor = ContextCompressor.from_pretrained(
         model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens
     )
@@ -91,6 +91,15 @@ def run(app: FastAPI, listener: socket.socket, log_level: str = "info") -> None:
     from .listener import make
 
     make(app, log_level).run(sockets=[listener])
+
+
+def _log(level: LogLevel) -> None:
+    """The log of the service and of uvicorn goes to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in (_logger.name, "uvicorn"):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(level.value.upper())
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -68,7 +68,8 @@ class Gate:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
             self._service.metrics.request(route, status, seconds)
-            _logger.info("%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)
+            level = logging.DEBUG if scope["path"] in OPEN else logging.INFO
+            _logger.log(level, "%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)
 
     def _enter(self, scope: Scope, headers: Headers, stack: ExitStack) -> None:
         """Refuses whom it has to, before anything of the body is read."""

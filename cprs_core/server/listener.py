@@ -37,6 +37,7 @@ def make(app: FastAPI, log_level: str = "info") -> Server:
         log_level=log_level,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=15,  # longer than clients keep theirs
         timeout_graceful_shutdown=int(service.settings.grace) + _ANSWERING,
     )
     return Server(config, service)

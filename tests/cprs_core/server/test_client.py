@@ -142,7 +142,14 @@ def test_the_key_may_come_from_the_environment(compressor, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"url": "localhost:80"}, {"url": 5}, {"url": "http://a", "timeout": 0}, {"url": "http://a", "retries": -1}]
+    "wrong",
+    [
+        {"url": "localhost:80"},
+        {"url": 5},
+        {"url": "http://a", "timeout": 0},
+        {"url": "http://a", "retries": -1},
+        {"url": "http://a", "api_key": "é"},
+    ],
 )
 def test_options_of_a_client(wrong):
     with pytest.raises(InputError):
@@ -197,6 +204,7 @@ def test_lost_connections_are_tried_again(monkeypatch, error):
         ((422, {}, {"type": "urn:cprs:budget-error", "detail": "d", "request_id": "r"}), BudgetError),
         ((422, {}, {"type": "urn:cprs:missing-extra-error", "detail": "d", "request_id": "r"}), InputError),
         ((500, {}, {"type": "about:blank", "detail": "d", "request_id": "r"}), ServiceError),
+        ((504, {}, {"type": "urn:cprs:deadline-error", "detail": "d", "request_id": "r"}), DeadlineError),
         ((401, {}, "?"), AuthError),
         ((413, {}, []), LimitError),
         ((404, {}, None), ServiceError),

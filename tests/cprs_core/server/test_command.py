@@ -1,13 +1,11 @@
 """``cprs serve`` as a process: it listens, answers, and stops on a signal; and what it refuses."""
 
-import os
 import re
 import signal
 import subprocess
 import sys
 
 import httpx
-import pytest
 from typer.testing import CliRunner
 
 from cprs_core import CprsClient, cli
@@ -49,12 +47,9 @@ def test_a_port_that_is_taken(live):
     assert run("--port", live.url.rsplit(":", 1)[1]).exit_code == 2
 
 
-@pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "prometheus_client"])
-def test_without_the_extra_it_says_how_to_get_it(missing):
-    code = (
-        f"import sys; sys.modules[{missing!r}] = None; from cprs_core import cli; sys.argv = ['cprs', 'serve']; cli.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=os.environ)
+def test_without_the_extra_it_says_how_to_get_it():
+    code = "import sys; sys.modules['prometheus_client'] = None; from cprs_core import cli; sys.argv = ['cprs', 'serve']; "
+    done = subprocess.run([sys.executable, "-c", code + "cli.main()"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "pip install 'cprs-core[server]'" in done.stderr.replace("\n", " ")
 
 

@@ -169,6 +169,17 @@ def test_stopping_fails_those_that_take_too_long(compressor, prose):
         assert time.monotonic() - began < 5
 
 
+def test_stopping_ends_a_stream_with_an_error(compressor, prose):
+    slow, brake = slowed(compressor, 0.05)
+    with living(slow, grace=0.2) as server, ThreadPoolExecutor(1) as pool:
+        body = {"text": prose * 100, "query": QUERY, "stream": True}
+        working = pool.submit(httpx.post, f"{server.url}/v1/compress", json=body, timeout=30)
+        until(lambda: brake.batches > 2)
+        server.should_exit = True
+        last = working.result(20).text.strip().split("\n\n")[-1]
+        assert last.startswith("event: error") and "urn:cprs:service-error" in last
+
+
 def test_while_stopping_no_new_work_is_taken(compressor, prose):
     slow, brake = slowed(compressor, 0.05)
     with living(slow, grace=5) as server, httpx.Client(base_url=server.url) as http, ThreadPoolExecutor(1) as pool:
