@@ -52,7 +52,7 @@ class Gate:
         try:
             with ExitStack() as stack:
                 self._enter(scope, headers, stack)
-                stack.enter_context(span(f"{scope['method']} {scope['path']}", **{"cprs.request_id": request_id}))
+                stack.enter_context(span("cprs.request", {"cprs.request_id": request_id}, headers))
                 await self._app(scope, self._limited(headers, receive), answer)
         except Gone:
             status = _CLOSED

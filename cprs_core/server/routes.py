@@ -40,7 +40,7 @@ async def compress(body: CompressRequest, request: Request) -> Response:
     def work() -> bytes:
         checked_count(service, texts)
         compressor, began = service.compressor, time.perf_counter()
-        with span("compress", **{"cprs.documents": len(texts)}):
+        with span("cprs.compress", {"cprs.documents": len(texts)}):
             if body.pairs is not None:
                 pairs = [(pair.text, pair.query) for pair in body.pairs]
                 results = compressor.compress_batch(pairs, instruction, **body.limits())
@@ -60,7 +60,7 @@ async def rerank(body: RerankRequest, request: Request) -> Response:
 
     def work() -> bytes:
         tokens = checked_count(service, texts, exactly=True)
-        with span("rerank", **{"cprs.documents": len(texts)}):
+        with span("cprs.rerank", {"cprs.documents": len(texts)}):
             scores = service.compressor.relevance(texts, body.query, body.instruction)
         service.metrics.texts(tokens, 0)
         order = sorted(range(len(texts)), key=lambda i: -scores[i])[: body.top_n]

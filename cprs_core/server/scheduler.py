@@ -59,21 +59,23 @@ class SharedEngine(Engine):
         ticket = current.get(None) or Ticket()
         call = _Call()
         source = iter(windows)
-        pending: deque[int] = deque()  # tokens of each window handed over, without those of results taken
+        pending: deque[int] = deque()  # tokens of each window handed over whose result has not been taken
+        tokens = 0  # of these
         ahead = (2 + self.ahead) * self.batch_tokens
         ticket.on_cancel(call.results.put)
         try:
             while True:
                 ticket.check()
-                while not pending or sum(pending) < ahead:
+                while not pending or tokens < ahead:
                     if (window := next(source, None)) is None:
                         break
                     self._add(call, window)
                     pending.append(len(window))
+                    tokens += len(window)
                 if not pending:
                     return
                 yield call.result(ticket)
-                pending.popleft()
+                tokens -= pending.popleft()
         finally:
             ticket.forget(call.results.put)
             self._drop(call)

@@ -6,7 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -307,22 +307,24 @@ def test_the_routes_are_described(http):
 
 
 def test_spans_for_opentelemetry_where_it_is_installed(http, monkeypatch):
-    names = []
+    spans = []
 
     class Tracer:
         @contextmanager
-        def start_as_current_span(self, name, attributes):
-            names.append(name)
+        def start_as_current_span(self, name, context, attributes):
+            spans.append((name, context))
             yield
 
-    trace = ModuleType("opentelemetry.trace")
+    trace, propagate = ModuleType("opentelemetry.trace"), ModuleType("opentelemetry.propagate")
     trace.get_tracer = lambda name: Tracer()
+    trace.get_current_span = lambda: SimpleNamespace(is_recording=lambda: False)
+    propagate.extract = lambda headers: headers["traceparent"]
     package = ModuleType("opentelemetry")
-    package.trace = trace
-    monkeypatch.setitem(sys.modules, "opentelemetry", package)
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", trace)
-    http.post("/v1/compress", json={"text": "Ann owns it.", "query": QUERY})
-    assert names == ["POST /v1/compress", "compress"]
+    package.trace, package.propagate = trace, propagate
+    for module in (package, trace, propagate):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    http.post("/v1/compress", json={"text": "Ann owns it.", "query": QUERY}, headers={"traceparent": "caller"})
+    assert spans == [("cprs.request", "caller"), ("cprs.compress", None)]
 
 
 def test_a_service_that_is_closed_has_no_threads_left(compressor, http_of, prose):
