@@ -17,7 +17,7 @@ _SHORTEST = 16
 
 
 class Keys:
-    """The keys that may use the service. None = everyone may.
+    """The keys that may use the service; without any, everyone may.
 
     Args:
         keys: keys of at least 16 characters, or their hashes as ``sha256:HEX``.

@@ -168,18 +168,22 @@ def _events(service: Service, text: str, spans: Iterator[Span]) -> Iterator[tupl
     yield "done", {**totals, "ratio": left / read if read else 0.0, "seconds": time.perf_counter() - began}
 
 
-async def _lines(events: AsyncIterator[tuple[str, dict[str, Any]]], request_id: str) -> AsyncIterator[bytes]:
+async def _lines(events: AsyncIterator[tuple[str, dict[str, Any]] | None], request_id: str) -> AsyncIterator[bytes]:
     """Server-sent events."""
     async with aclosing(events) as items:  # type: ignore[type-var]
         try:
-            async for name, data in items:
-                yield f"event: {name}\n".encode() + b"data: " + _dump(data) + b"\n\n"
+            async for item in items:
+                yield _event(*item) if item else b": at work\n\n"
         except Gone:
             return
         except Exception as error:
             if not isinstance(error, CprsError):
                 problems.log_fault(request_id, error)
-            yield b"event: error\ndata: " + _dump(problems.content(error, request_id)) + b"\n\n"
+            yield _event("error", problems.content(error, request_id))
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\n".encode() + b"data: " + _dump(data) + b"\n\n"
 
 
 def _dump(value: Any) -> bytes:

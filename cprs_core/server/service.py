@@ -24,6 +24,7 @@ from .settings import Settings
 from .ticket import Gone, Ticket, current
 
 T = TypeVar("T")
+BEAT = 15.0  # seconds after which a silent stream shows that it lives, so that no proxy cuts it off
 
 
 class Service:
@@ -95,8 +96,9 @@ class Service:
         finally:
             gone.cancel()
 
-    async def stream(self, function: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
-        """What ``function`` yields in a thread, as it comes. Closing this ends the work."""
+    async def stream(self, function: Callable[[], Iterator[T]]) -> AsyncIterator[T | None]:
+        """What ``function`` yields in a thread, as it comes, and None whenever nothing came for a while. Closing this ends
+        the work."""
         ticket, loop = current.get(), asyncio.get_running_loop()
         items: asyncio.Queue[tuple[bool, T | BaseException | None]] = asyncio.Queue()
 
@@ -116,9 +118,11 @@ class Service:
         try:
             while True:
                 try:
-                    more, item = await asyncio.wait_for(items.get(), ticket.left())
+                    more, item = await asyncio.wait_for(items.get(), min(BEAT, ticket.left() or 0))
                 except TimeoutError:
-                    raise ticket.late() from None
+                    ticket.check()
+                    yield None
+                    continue
                 if more:
                     yield item  # type: ignore[misc]
                 elif isinstance(item, BaseException):

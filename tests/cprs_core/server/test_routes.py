@@ -280,6 +280,13 @@ def test_a_fault_in_a_stream_is_its_last_event(compressor, http_of, prose):
     assert "event: error" in reply.text and '"status": 500' in reply.text and "confidential" not in reply.text
 
 
+def test_a_silent_stream_shows_that_it_lives(compressor, http_of, prose, monkeypatch):
+    monkeypatch.setattr("cprs_core.server.service.BEAT", 0.03)
+    slow, _ = slowed(compressor, 0.2)
+    reply = http_of(slow).post("/v1/compress", json={"text": prose[:99], "query": QUERY, "stream": True})
+    assert reply.text.startswith(": at work\n\n") and "event: done" in reply.text
+
+
 def test_metrics(compressor, http_of, prose):
     http = http_of(compressor)
     result = http.post("/v1/compress", json={"text": prose, "query": QUERY}).json()
