@@ -13,17 +13,24 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .async_client import AsyncCprsClient as AsyncCprsClient
+    from .client import CprsClient as CprsClient
     from .compressor import ContextCompressor as ContextCompressor
     from .compressor import shared as shared
+    from .errors import AuthError as AuthError
     from .errors import BudgetError as BudgetError
+    from .errors import BusyError as BusyError
     from .errors import CprsError as CprsError
     from .errors import DataError as DataError
+    from .errors import DeadlineError as DeadlineError
     from .errors import DeviceError as DeviceError
     from .errors import InputError as InputError
     from .errors import InstructionError as InstructionError
+    from .errors import LimitError as LimitError
     from .errors import MissingExtraError as MissingExtraError
     from .errors import ModelLoadError as ModelLoadError
     from .errors import OutOfMemoryError as OutOfMemoryError
+    from .errors import ServiceError as ServiceError
     from .instruction import PRESETS as PRESETS
     from .instruction import Instruction as Instruction
     from .result import Compression as Compression
@@ -32,21 +39,28 @@ if TYPE_CHECKING:
 _HOME = {
     "ContextCompressor": "compressor",
     "shared": "compressor",
+    "CprsClient": "client",
+    "AsyncCprsClient": "async_client",
     "Compression": "result",
     "Span": "result",
     "Instruction": "instruction",
     "PRESETS": "instruction",
     **dict.fromkeys(
         (
+            "AuthError",
             "BudgetError",
+            "BusyError",
             "CprsError",
             "DataError",
+            "DeadlineError",
             "DeviceError",
             "InputError",
             "InstructionError",
+            "LimitError",
             "MissingExtraError",
             "ModelLoadError",
             "OutOfMemoryError",
+            "ServiceError",
         ),
         "errors",
     ),

@@ -6,6 +6,7 @@ Plain functions; nothing here imports a framework, and torch only once a model i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -58,6 +59,8 @@ class Options(Protocol):
     strategy: Strategy
     fetch_parent: Any
     compressor: Compressor | None
+    url: str | None
+    api_key: Any
 
 
 def model_name(value: Any) -> Any:
@@ -94,7 +97,8 @@ def check_options(options: Options, store_method: str) -> str:
     Raises:
         InstructionError: see :func:`parse_instruction`.
         BudgetError: two budgets.
-        InputError: options to load a model beside a compressor, or a ``fetch_parent`` that is of no use.
+        InputError: options to load a model beside a compressor or a url, or a ``fetch_parent`` or ``api_key`` that is of no
+            use.
     """
     parse_instruction(options.instruction)
     check_budget(options.max_tokens, options.ratio, options.threshold)
@@ -105,6 +109,12 @@ def check_options(options: Options, store_method: str) -> str:
         raise InputError("fetch_parent is of no use without strategy='parents'; give both or neither")
     if fetch is not None and not callable(fetch) and not hasattr(fetch, store_method):
         raise InputError(f"fetch_parent must be a function or have {store_method}(), got {type(fetch).__name__}")
+    if options.url is not None:
+        given = ["compressor"] * (options.compressor is not None) + ["model"] * (options.model != DEFAULT_MODEL)
+        if unused := [*given, *_values(options, LOADING)]:
+            raise InputError(f"the service at url has its model loaded; leave url out, or {', '.join(unused)}")
+    elif options.api_key is not None:
+        raise InputError("an api_key is of no use without the url of a service; give both or neither")
     if options.compressor is None:
         return options.model
     name = str(getattr(options.compressor, "model_name", options.model))
@@ -115,12 +125,23 @@ def check_options(options: Options, store_method: str) -> str:
 
 
 def resolve_compressor(options: Options) -> Compressor:
-    """The injected compressor, else the process-wide one of the model, loaded on first use."""
+    """The injected compressor, else a client of the service, else the process-wide one of the model, loaded on first use."""
     if options.compressor is not None:
         return options.compressor
+    if options.url is not None:
+        key = options.api_key
+        return _client(options.url, key.get_secret_value() if hasattr(key, "get_secret_value") else key)
     from .compressor import shared
 
     return shared(options.model, **_values(options, LOADING))
+
+
+@lru_cache(maxsize=16)
+def _client(url: str, api_key: str | None) -> Compressor:
+    """One client a service, so that its connections are reused."""
+    from .client import CprsClient
+
+    return CprsClient(url, api_key=api_key)
 
 
 def arguments(options: Options) -> dict[str, Any]:

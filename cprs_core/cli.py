@@ -23,6 +23,7 @@ from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
 from .proxy.command import proxy
 from .result import Compression, html_page
+from .server.command import serve
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("proxy")(proxy)
+app.command("serve")(serve)
 
 
 class Format(StrEnum):

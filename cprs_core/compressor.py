@@ -217,6 +217,21 @@ class ContextCompressor:
         with reporter(progress, len(job.windows)) as report:
             return job.all_scores(self.engine.run(job.engine_windows()), report)
 
+    def relevance(
+        self,
+        documents: Sequence[str],
+        query: str,
+        instruction: Instruction | str | None = None,
+        *,
+        progress: Progress = None,
+    ) -> list[float]:
+        """How likely each document holds what is asked for, 0 to 1: the best score of anything in it that could be kept."""
+        instruction = Instruction.of(instruction)
+        instruction.render(query)
+        jobs = self._jobs([(text, query) for text in _checked_list("documents", documents)], instruction)
+        parts = self._scored(jobs, self._rule(instruction, None)[0], progress)
+        return [float(part.candidates.scores.max(initial=0)) for part in parts]
+
     def decide(self, text: str, scores: TokenScores, instruction: Instruction | str | None = None) -> Ranges:
         """What the model keeps of a text whose :meth:`scores` are known: start, end, score and tag number of each span."""
         instruction = Instruction.of(instruction)
@@ -245,19 +260,24 @@ class ContextCompressor:
         jobs = self._jobs(pairs, instruction)
         max_tokens, ratio, threshold = limits
         limit, share = self._rule(instruction, threshold)
-        parts: list[Scored] = []
-        with reporter(progress, sum(len(job.windows) for job in jobs)) as report:
-            results = self.engine.run(window for job in jobs for window in job.engine_windows())
-            for job in jobs:
-                scores = job.all_scores(results, report)
-                found = decode.candidates(job.units, scores, instruction.unit, limit)
-                parts.append(Scored(job.text, scores, found, limit))
+        parts = self._scored(jobs, limit, progress)
         chosen: list[Ranges] = []
         for group in [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]:
             budget = max_tokens if ratio is None else int(ratio * sum(len(job.tokens) for job in jobs[group]))
             chosen += select(parts[group], budget, threshold, share, self.checkpoint.tokenizer.count)
         seconds = time.perf_counter() - began
         return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
+
+    def _scored(self, jobs: list[Job], limit: float | None, progress: Progress) -> list[Scored]:
+        """Runs jobs together."""
+        parts: list[Scored] = []
+        with reporter(progress, sum(len(job.windows) for job in jobs)) as report:
+            results = self.engine.run(window for job in jobs for window in job.engine_windows())
+            for job in jobs:
+                scores = job.all_scores(results, report)
+                found = decode.candidates(job.units, scores, job.instruction.unit, limit)
+                parts.append(Scored(job.text, scores, found, limit))
+        return parts
 
     def _result(self, job: Job, ranges: Ranges, seconds: float) -> Compression:
         tags = job.instruction.tags

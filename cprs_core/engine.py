@@ -44,17 +44,17 @@ class Engine:
     def __init__(self, scorers: Sequence[Scorer], *, batch_tokens: int | None = None) -> None:
         self.scorers, self.device = scorers, scorers[0].device
         self.batch_tokens = batch_tokens or min(map(_batch_tokens, scorers))
+        gpus = sum(scorer.device.type == "cuda" for scorer in scorers)
+        self.ahead = max(0, 2 * gpus - 1)  # batches on their way: while a GPU works, its next one waits
 
     def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
         """Scores windows; results come in the order of the windows, a batch at a time."""
         turns = cycle([(scorer, Memory()) for scorer in self.scorers])
-        gpus = sum(scorer.device.type == "cuda" for scorer in self.scorers)
-        ahead = max(0, 2 * gpus - 1)  # while it works, each has its next batch waiting
         waiting: deque[_Results] = deque()
         for batch, (scorer, memory) in zip(self._batches(windows), turns, strict=False):
             for results in self._launch(batch, scorer, memory):
                 waiting.append(results)
-                while len(waiting) > ahead:
+                while len(waiting) > self.ahead:
                     yield from waiting.popleft()
         for results in waiting:
             yield from results

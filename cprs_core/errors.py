@@ -3,11 +3,16 @@
     CprsError
      |- InputError (ValueError)         a text, query or option that cannot be used
      |   |- BudgetError                 max_tokens / ratio / threshold out of range or contradictory
-     |   `- InstructionError            an instruction or preset that does not name usable tags
+     |   |- InstructionError            an instruction or preset that does not name usable tags
+     |   `- LimitError                  more than a service takes at once
      |- DataError (ValueError)          a training or evaluation file that cannot be read
      |- ModelLoadError (OSError)        a checkpoint that is missing, broken or of an unsupported kind
      |- DeviceError (RuntimeError)      a device, dtype or attention kernel that this machine lacks
      |- OutOfMemoryError (MemoryError)  one window alone does not fit on the device
+     |- ServiceError (RuntimeError)     a service that cannot be reached, is shutting down, or fails
+     |   |- AuthError (PermissionError)  an API key that is missing or wrong
+     |   |- BusyError                   a service with too many requests at once
+     |   `- DeadlineError (TimeoutError) a request that took longer than it may
      `- MissingExtraError (ImportError) an optional dependency; the message gives the install command
 
 A message says what is wrong, why, and what to do next. Catching ``CprsError`` catches them all.
@@ -30,6 +35,10 @@ class InstructionError(InputError):
     """An instruction or preset that does not name usable tags."""
 
 
+class LimitError(InputError):
+    """More text, documents or bytes than a service takes at once."""
+
+
 class DataError(CprsError, ValueError):
     """A training or evaluation file that cannot be read as documented."""
 
@@ -44,6 +53,22 @@ class DeviceError(CprsError, RuntimeError):
 
 class OutOfMemoryError(CprsError, MemoryError):
     """A single window does not fit into the device's memory."""
+
+
+class ServiceError(CprsError, RuntimeError):
+    """A service that cannot be reached, is shutting down, or fails."""
+
+
+class AuthError(ServiceError, PermissionError):
+    """An API key that is missing or wrong."""
+
+
+class BusyError(ServiceError):
+    """A service that works on as many requests as it takes at once."""
+
+
+class DeadlineError(ServiceError, TimeoutError):
+    """A request that took longer than it may."""
 
 
 class MissingExtraError(CprsError, ImportError):

@@ -10,7 +10,7 @@ from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.load import Serializable, loads
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from cprs_core import adapters
@@ -50,6 +50,8 @@ class CPRSDocumentCompressor(BaseDocumentCompressor, Serializable):
             ``mget(ids)``, such as the ``docstore`` or ``byte_store`` of a ``ParentDocumentRetriever``.
         parent_id_key: the metadata key of a chunk that holds the id of its parent.
         compressor: one that is loaded already, instead of ``model`` and how to load it.
+        url: a service started with ``cprs serve``, instead of a model in this process.
+        api_key: for the service; None = the environment variable ``CPRS_API_KEY``. Serialisation leaves it out.
 
     ``fetch_parent`` and ``compressor`` are objects: serialisation leaves them out.
 
@@ -73,6 +75,8 @@ class CPRSDocumentCompressor(BaseDocumentCompressor, Serializable):
     fetch_parent: Any = Field(default=None, exclude=True)
     parent_id_key: str = "doc_id"
     compressor: SkipJsonSchema[Compressor | None] = Field(default=None, exclude=True)
+    url: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True)
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 

@@ -19,7 +19,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from cprs_core import adapters
@@ -61,6 +61,8 @@ class CPRSNodePostprocessor(BaseNodePostprocessor):
         parent_relation: what the parent of a chunk is: ``"source"``, the document it was cut from, or ``"parent"``, the
             next larger chunk of a hierarchical parser.
         compressor: one that is loaded already, instead of ``model`` and how to load it.
+        url: a service started with ``cprs serve``, instead of a model in this process.
+        api_key: for the service; None = the environment variable ``CPRS_API_KEY``. Serialisation leaves it out.
 
     ``fetch_parent`` and ``compressor`` are objects: ``to_dict`` leaves them out, ``from_dict(data, compressor=...)``
     puts them back.
@@ -85,6 +87,8 @@ class CPRSNodePostprocessor(BaseNodePostprocessor):
     fetch_parent: Any = Field(default=None, exclude=True)
     parent_relation: Literal["source", "parent"] = "source"
     compressor: SkipJsonSchema[Compressor | None] = Field(default=None, exclude=True)
+    url: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True)
 
     model_config = ConfigDict(extra="forbid")
 

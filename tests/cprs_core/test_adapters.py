@@ -11,7 +11,9 @@ from cprs_core.result import Compression
 
 
 def options(**given: Any) -> Any:
-    unset = dict.fromkeys((*adapters.LOADING, *adapters.LIMITS, "instruction", "fetch_parent", "compressor"))
+    unset = dict.fromkeys(
+        (*adapters.LOADING, *adapters.LIMITS, "instruction", "fetch_parent", "compressor", "url", "api_key")
+    )
     return SimpleNamespace(**{**unset, "model": adapters.DEFAULT_MODEL, "strategy": "chunks", **given})
 
 
@@ -54,6 +56,9 @@ def test_a_misspelt_preset_is_no_plain_text(value: str) -> None:
         ({"strategy": "parents", "fetch_parent": 5}, InputError, r"mget\(\)"),
         ({"compressor": LOADED, "device": "cpu"}, InputError, "device"),
         ({"compressor": LOADED, "model": "other"}, InputError, "model"),
+        ({"url": "http://a", "compressor": LOADED}, InputError, "leave url out, or compressor"),
+        ({"url": "http://a", "device": "cpu", "model": "b"}, InputError, "model, device"),
+        ({"api_key": "secret"}, InputError, "without the url"),
         ({"instruction": "sentense"}, InstructionError, "unknown preset"),
     ],
 )

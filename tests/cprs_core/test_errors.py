@@ -8,10 +8,15 @@ TREE = {
     "InputError": (errors.CprsError, ValueError),
     "BudgetError": (errors.InputError, ValueError),
     "InstructionError": (errors.InputError, ValueError),
+    "LimitError": (errors.InputError, ValueError),
     "DataError": (errors.CprsError, ValueError),
     "ModelLoadError": (errors.CprsError, OSError),
     "DeviceError": (errors.CprsError, RuntimeError),
     "OutOfMemoryError": (errors.CprsError, MemoryError),
+    "ServiceError": (errors.CprsError, RuntimeError),
+    "AuthError": (errors.ServiceError, PermissionError),
+    "BusyError": (errors.ServiceError, RuntimeError),
+    "DeadlineError": (errors.ServiceError, TimeoutError),
     "MissingExtraError": (errors.CprsError, ImportError),
 }
 

@@ -13,7 +13,8 @@ import cprs_core
 NAMES = {
     *("ContextCompressor", "Instruction", "Compression", "Span", "PRESETS", "shared"),
     *("CprsError", "InputError", "BudgetError", "InstructionError", "DataError", "ModelLoadError"),
-    *("DeviceError", "OutOfMemoryError", "MissingExtraError"),
+    *("DeviceError", "OutOfMemoryError", "MissingExtraError", "LimitError"),
+    *("CprsClient", "AsyncCprsClient", "ServiceError", "AuthError", "BusyError", "DeadlineError"),
 }
 
 
@@ -43,10 +44,10 @@ def run(code):
 
 def test_importing_needs_no_torch():
     code = "import sys, cprs_core; from cprs_core import Instruction, Compression, Span, InputError, PRESETS; "
-    code += "import cprs_core.tokens, cprs_core.windows, cprs_core.spans; "
+    code += "import cprs_core.tokens, cprs_core.windows, cprs_core.spans; from cprs_core import CprsClient; "
     loaded = set(run(code + "print(*sorted(sys.modules))"))
     assert "cprs_core.instruction" in loaded
-    assert not loaded & {"torch", "transformers", "tokenizers", "langchain_core", "llama_index", "fastapi", "rich"}
+    assert not loaded & {"torch", "transformers", "tokenizers", "langchain_core", "llama_index", "fastapi", "rich", "httpx"}
 
 
 def test_importing_changes_no_logging_and_starts_nothing():
@@ -60,9 +61,10 @@ def test_each_module_says_what_it_is():
 
 
 def test_every_public_definition_is_documented():
-    from cprs_core import compressor, result, spans
+    from cprs_core import async_client, client, compressor, result, spans
 
-    for owner in (compressor.ContextCompressor, result.Compression, result.Span, spans.TokenScores):
+    owners = (client.CprsClient, async_client.AsyncCprsClient)
+    for owner in (*owners, compressor.ContextCompressor, result.Compression, result.Span, spans.TokenScores):
         for name, member in vars(owner).items():
             if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, (property, classmethod))):
                 assert inspect.getdoc(member), f"{owner.__name__}.{name}"

@@ -1,0 +1,110 @@
+"""``cprs serve``: loads a model, listens, and stops gracefully."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError, MissingExtraError
+from ..models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_logger = logging.getLogger("cprs_core.server")
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+def serve(
+    model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
+    ] = None,
+    window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch.", show_default="by device")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 = all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 = any free one.")] = 8080,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, one a line. CPRS_API_KEYS holds more, separated by commas.")
+    ] = None,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="MiB of a request.")] = 32,
+    max_documents: Annotated[int, typer.Option(min=1, help="Documents of a request.")] = 1000,
+    max_tokens_per_request: Annotated[int, typer.Option(min=1, help="Tokens of all its documents.")] = 4_000_000,
+    max_in_flight: Annotated[int, typer.Option(min=1, help="Requests at once; more are told to come back.")] = 128,
+    deadline: Annotated[float, typer.Option(min=0.001, help="Seconds of a request.")] = 600,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds that requests have left when the service stops.")] = 30,
+    cors_origin: Annotated[list[str] | None, typer.Option(help="Web page origins that may use it.")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged; never the text of requests.")] = LogLevel.info,
+) -> None:
+    """Serve a model over HTTP: compress, rerank, metrics, and requests of many clients in common batches.
+
+    Routes are described at /docs; `cprs_core.CprsClient` and the adapters' `url=` use them.
+    """
+    try:
+        import uvicorn  # noqa: F401
+
+        from .app import create_app
+    except ImportError as error:
+        raise MissingExtraError(error.name or "fastapi", "server") from error
+    from ..compressor import ContextCompressor
+    from .auth import Keys
+    from .settings import Settings
+
+    settings = Settings(
+        max_body=int(max_body_mb * 2**20),
+        max_documents=max_documents,
+        max_tokens=max_tokens_per_request,
+        max_in_flight=max_in_flight,
+        deadline=deadline,
+        grace=grace,
+        keys=Keys.load(api_keys),
+        origins=tuple(cors_origin or ()),
+    )
+    listener = _listen(host, port)
+    _log(log_level)
+    if not settings.keys and host not in _LOCAL:
+        _logger.warning("everyone who can reach %s may use this service; --api-keys keeps it to those with a key", host)
+    compressor = ContextCompressor.from_pretrained(
+        model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens
+    )
+    _logger.info("%r listens on http://%s:%d", compressor, host, listener.getsockname()[1])
+    run(create_app(compressor, settings), listener, log_level.value)
+
+
+def run(app: FastAPI, listener: socket.socket, log_level: str = "info") -> None:
+    """Serves until SIGINT or SIGTERM; then see :meth:`Service.drain`."""
+    from .listener import make
+
+    make(app, log_level).run(sockets=[listener])
+
+
+def _log(level: LogLevel) -> None:
+    """The log of the service and of uvicorn goes to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in (_logger.name, "uvicorn"):
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(level.value.upper())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error}; choose another --host or --port") from None

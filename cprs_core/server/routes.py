@@ -1,0 +1,190 @@
+"""The routes: compress, rerank, tokens, models; health, readiness and metrics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from ..errors import CprsError, InputError, LimitError, ServiceError
+from ..instruction import Instruction
+from ..result import Compression, Span, join
+from . import problems
+from .schemas import CompressRequest, CompressResponse, RerankRequest, RerankResponse, TextBody, TokensResponse
+from .service import Service
+from .ticket import Gone
+from .tracing import span
+
+router = APIRouter()
+
+
+@router.post("/v1/compress", response_model=CompressResponse)
+async def compress(body: CompressRequest, request: Request) -> Response:
+    """Keeps the words that matter. With ``stream``: events ``span`` as they are found, then ``done`` with totals, or
+    ``error`` with a problem."""
+    service = service_of(request)
+    instruction, texts = body.wanted(), body.texts()
+    if body.stream:
+        spans = await service.run(request, lambda: _spans(service, body, instruction))
+        events = service.stream(lambda: _events(service, body.texts()[0], spans))
+        return StreamingResponse(
+            _lines(events, request.scope["cprs.id"]), media_type="text/event-stream", headers=_UNBUFFERED
+        )
+
+    def work() -> bytes:
+        checked_count(service, texts)
+        compressor, began = service.compressor, time.perf_counter()
+        with span("cprs.compress", {"cprs.documents": len(texts)}):
+            if body.pairs is not None:
+                pairs = [(pair.text, pair.query) for pair in body.pairs]
+                results = compressor.compress_batch(pairs, instruction, **body.limits())
+            else:
+                results = compressor.compress_documents(texts, body.query or "", instruction, **body.limits())
+        return _dump(_report(service, results, time.perf_counter() - began))
+
+    return Response(await service.run(request, work), media_type="application/json")
+
+
+@router.post("/v1/rerank", response_model=RerankResponse, response_model_exclude_none=True)
+async def rerank(body: RerankRequest, request: Request) -> Response:
+    """Sorts documents by the best score of anything in them; requests and responses as Cohere and Jina have them."""
+    service, texts = service_of(request), body.texts()
+    if body.top_n is not None and body.top_n < 1:
+        raise InputError(f"top_n must be a whole number from 1 on, got {body.top_n}")
+
+    def work() -> bytes:
+        tokens = checked_count(service, texts, exactly=True)
+        with span("cprs.rerank", {"cprs.documents": len(texts)}):
+            scores = service.compressor.relevance(texts, body.query, body.instruction)
+        service.metrics.texts(tokens, 0)
+        order = sorted(range(len(texts)), key=lambda i: -scores[i])[: body.top_n]
+        results: list[dict[str, Any]] = [{"index": i, "relevance_score": scores[i]} for i in order]
+        if body.return_documents:
+            for result in results:
+                result["document"] = {"text": texts[result["index"]]}
+        model = service.compressor.model_name
+        return _dump({"id": request.scope["cprs.id"], "model": model, "results": results, "usage": {"total_tokens": tokens}})
+
+    return Response(await service.run(request, work), media_type="application/json")
+
+
+@router.post("/v1/tokens")
+async def tokens(body: TextBody, request: Request) -> TokensResponse:
+    """Counts tokens as budgets do."""
+    service = service_of(request)
+    number = await service.run(request, lambda: service.compressor.count_tokens(body.text))
+    return TokensResponse(model=service.compressor.model_name, tokens=number)
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> dict[str, Any]:
+    """The model that is served."""
+    compressor = service_of(request).compressor
+    devices = [str(scorer.device) for scorer in compressor.engine.scorers]
+    model = {"id": compressor.model_name, "object": "model", "window_size": compressor.window_size, "devices": devices}
+    return {"object": "list", "data": [model]}
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    """Whether the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/ready")
+async def ready(request: Request) -> dict[str, str]:
+    """Whether it takes requests."""
+    if not service_of(request).ready:
+        raise ServiceError("the service is shutting down")
+    return {"status": "ready"}
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Figures in Prometheus' text format."""
+    return Response(service_of(request).metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+_UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def checked_count(service: Service, texts: list[str], *, exactly: bool = False) -> int:
+    """Tokens of all texts, where the number matters: a text has at most as many as bytes.
+
+    Raises:
+        LimitError: more documents or tokens than the service takes.
+    """
+    most = service.settings
+    if len(texts) > most.max_documents:
+        raise LimitError(f"a request may have {most.max_documents:,} documents, got {len(texts):,}; send fewer at once")
+    if not exactly and sum(4 * len(text) for text in texts) <= most.max_tokens:
+        return 0
+    number = sum(map(service.compressor.count_tokens, texts))
+    if number > most.max_tokens:
+        raise LimitError(f"a request may have {most.max_tokens:,} tokens, got {number:,}; send less text at once")
+    return number
+
+
+def _report(service: Service, results: list[Compression], seconds: float) -> dict[str, Any]:
+    read, kept = (sum(getattr(result, name) for result in results) for name in ("input_tokens", "kept_tokens"))
+    service.metrics.texts(read, kept)
+    return {
+        "model": service.compressor.model_name,
+        "results": [result.to_dict() for result in results],
+        "input_tokens": read,
+        "kept_tokens": kept,
+        "ratio": kept / read if read else 0.0,
+        "seconds": seconds,
+    }
+
+
+def _spans(service: Service, body: CompressRequest, instruction: Instruction) -> Iterator[Span]:
+    """Checks what can be checked, and tokenises."""
+    (text,) = body.texts()
+    checked_count(service, [text])
+    return service.compressor.stream(text, body.query or "", instruction, threshold=body.threshold)
+
+
+def _events(service: Service, text: str, spans: Iterator[Span]) -> Iterator[tuple[str, dict[str, Any]]]:
+    compressor, began = service.compressor, time.perf_counter()
+    kept = []
+    for found in spans:
+        kept.append((found.start, found.end))
+        yield "span", asdict(found)
+    read, left = compressor.count_tokens(text), compressor.count_tokens(join(text, kept))
+    service.metrics.texts(read, left)
+    totals = {"model": compressor.model_name, "spans": len(kept), "input_tokens": read, "kept_tokens": left}
+    yield "done", {**totals, "ratio": left / read if read else 0.0, "seconds": time.perf_counter() - began}
+
+
+async def _lines(events: AsyncIterator[tuple[str, dict[str, Any]] | None], request_id: str) -> AsyncIterator[bytes]:
+    """Server-sent events."""
+    async with aclosing(events) as items:  # type: ignore[type-var]
+        try:
+            async for item in items:
+                yield _event(*item) if item else b": at work\n\n"
+        except Gone:
+            return
+        except Exception as error:
+            if not isinstance(error, CprsError):
+                problems.log_fault(request_id, error)
+            yield _event("error", problems.content(error, request_id))
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return f"event: {name}\n".encode() + b"data: " + _dump(data) + b"\n\n"
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
