@@ -42,7 +42,8 @@ class Dense:
         return (x,)
 
     def __call__(self, encoded: Encoded) -> Tensor:
-        return F.linear(encoded[0], self._weight, self._bias)
+        (x,) = encoded
+        return F.linear(padded(x), self._weight, self._bias)[: len(x)]
 
 
 class Float8:
@@ -100,6 +101,20 @@ class DynamicInt8:
         )
         product.mul_(scales)
         return product if self._bias is None else product.add_(self._bias)
+
+
+def padded(x: Tensor) -> Tensor:
+    """x [L, ...] with so many rows that there are few different numbers of them; what is in the last ones does not matter.
+
+    On CPUs, torch compiles 16-bit kernels for each number of rows and keeps them all, megabytes each.
+    """
+    length = len(x)
+    step = 8 if length <= 512 else 64
+    if x.device.type != "cpu" or x.dtype == torch.float32 or length % step == 0:
+        return x
+    longer = x.new_zeros(-(-length // step) * step, *x.shape[1:])
+    longer[:length] = x
+    return longer
 
 
 def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:

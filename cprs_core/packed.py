@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Encoded, Float8, Linear
+from .linear import Encoded, Float8, Linear, padded
 from .shape import Shape, layer_name
 
 if TYPE_CHECKING:
@@ -313,9 +313,16 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, c
     end = 0
     for length in sequences.lengths:
         part, end = slice(end, end + length), end + length
-        one_q, one_k, one_v = (x[part].transpose(0, 1)[None] for x in (q, k, v))
-        attended = F.scaled_dot_product_attention(one_q, one_k, one_v, is_causal=causal, scale=scale, enable_gqa=True)
-        mixed[part] = attended[0].transpose(0, 1)
+        one_q, one_k, one_v = (padded(x[part]).transpose(0, 1)[None] for x in (q, k, v))
+        mask, size = None, one_q.shape[2]
+        if size > length and not causal:  # a causal token sees nothing behind it anyway
+            mask = torch.zeros(size, dtype=q.dtype)
+            mask[length:] = -torch.inf
+            mask = mask.expand(1, 1, size, size)
+        attended = F.scaled_dot_product_attention(
+            one_q, one_k, one_v, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=True
+        )
+        mixed[part] = attended[0, :, :length].transpose(0, 1)
     return mixed
 
 

@@ -6,7 +6,7 @@ import torch
 from fakes import SIZES
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from cprs_core.linear import Dense
+from cprs_core.linear import Dense, padded
 from cprs_core.model import critic_class
 from cprs_core.packed import PackedDecoder, Parts
 from cprs_core.shape import FAMILIES, Shape
@@ -64,6 +64,33 @@ def test_windows_are_as_if_each_were_alone(kind, border):
         found = hidden(decoder, windows, which, decoder.prefixes(prefixes))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (found - expected.roll(1, 0)).abs().max() > 0.1
+
+
+def test_rows_that_are_filled_up_change_nothing(monkeypatch):
+    """As in 16 bits on CPUs, but in 32, where it would show."""
+    model = make(border=1)
+    decoder = packed(model)
+    prefixes, windows = draw(7, seed=2), draw(20, 1, 33)
+
+    def filled(x):
+        return torch.cat([x, torch.full((16 - len(x) % 16, *x.shape[1:]), 3.0)])
+
+    with torch.inference_mode():
+        expected = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
+        monkeypatch.setattr("cprs_core.packed.padded", filled)
+        monkeypatch.setattr("cprs_core.linear.padded", filled)
+        found = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "few"), [(torch.bfloat16, True), (torch.float16, True), (torch.float32, False)])
+def test_rows_come_in_few_lengths_where_kernels_are_kept_for_each(dtype, few):
+    lengths = set()
+    for length in range(1, 3000):
+        longer = padded(x := torch.ones(length, 2, dtype=dtype))
+        assert len(longer) >= length and torch.equal(longer[:length], x) and len(longer) - length < 64
+        lengths.add(len(longer))
+    assert (len(lengths) < 110) == few
 
 
 def test_prefixes_serve_one_batch_after_the_other():

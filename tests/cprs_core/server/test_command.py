@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import httpx
 from typer.testing import CliRunner
 
 from cprs_core import CprsClient, cli
+from cprs_core.server.command import _listen
 
 
 def test_it_serves_until_a_signal(tiny_path):
@@ -57,3 +59,10 @@ def test_importing_the_command_line_needs_no_server():
     code = "import sys; from cprs_core import cli; print({'fastapi', 'uvicorn', 'httpx', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_small_answers_leave_at_once() -> None:
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
