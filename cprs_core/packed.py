@@ -178,7 +178,8 @@ class PackedDecoder:
         ``attend`` takes queries, keys and values [L, heads, D] to the mixed values.
         """
         shape = self.shape
-        cos, sin = self._angles(positions, x.dtype)
+        length, x = len(x), padded(x)
+        cos, sin = map(padded, self._angles(positions, x.dtype))
         down: Tensor | None = None
         for layer in layers:
             if down is None:
@@ -187,10 +188,10 @@ class PackedDecoder:
                 x, states = self._add_normed(x, down, layer.norm, shape.eps, layer.qkv.encode)
             qkv = layer.qkv(states).unflatten(-1, (-1, shape.head_dim))
             qkv = self._rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps)
-            out = layer.out(self._encoded(attend(qkv), layer.out.encode))
+            out = layer.out(self._encoded(padded(attend(qkv[:length])), layer.out.encode))
             x, states = self._add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
             down = layer.down(self._gated(layer.gate_up(states), layer.down.encode))
-        return x, down
+        return x[:length], None if down is None else down[:length]
 
     def _attend(self, qkv: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
         """Attention within each sequence of a row: [L, heads * D] from [L, heads + 2 * kv_heads, D]."""
