@@ -21,6 +21,7 @@ from .errors import CprsError, InputError
 from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
+from .options import Device, Dtype, Model, WindowSize
 from .proxy.command import proxy
 from .result import Compression, html_page
 from .server.command import serve
@@ -89,14 +90,10 @@ def compress(
     max_tokens: Annotated[int | None, typer.Option(help="Keep at most this many tokens, of all files together.")] = None,
     ratio: Annotated[float | None, typer.Option(help="Keep at most this share of the tokens, 0 to 1.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Keep what scores at least this, 0 to 1.")] = None,
-    model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
-    ] = None,
-    window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    model: Model = DEFAULT_MODEL,
+    device: Device = None,
+    dtype: Dtype = None,
+    window_size: WindowSize = None,
     early_exit: Annotated[
         bool, typer.Option(help="Let windows with nothing in them stop early, if the model was trained for it.")
     ] = True,

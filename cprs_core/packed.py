@@ -144,10 +144,13 @@ class PackedDecoder:
         x, last = self._run(self._causal, self.embed(ids), sequences.positions, attend)
         return Prefixes(lengths, qkv, x if last is None else x + last)
 
-    def lower(self, x: Tensor, parts: Parts, first: int, end: int) -> Tensor:
+    def lay_out(self, parts: Parts) -> Sequences:
+        """Where the windows of a batch and their prefixes lie in a row."""
+        return self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
+
+    def lower(self, x: Tensor, parts: Parts, sequences: Sequences, first: int, end: int) -> Tensor:
         """States [T, H] of windows' own tokens, one window after the other, through the causal layers ``first`` to before
         ``end``."""
-        sequences = self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
         shared = iter(parts.prefixes.qkv[first:end])
 
         def attend(qkv: Tensor) -> Tensor:
@@ -157,9 +160,8 @@ class PackedDecoder:
         x, last = self._run(self._causal[first:end], x, sequences.positions.index_select(0, sequences.own), attend)
         return x if last is None else x + last
 
-    def upper(self, x: Tensor, parts: Parts) -> Tensor:
+    def upper(self, x: Tensor, parts: Parts, sequences: Sequences) -> Tensor:
         """The same states from behind the causal layers through the bidirectional ones and the final norm."""
-        sequences = self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
 
         def attend(qkv: Tensor) -> Tensor:
             return self._attend(qkv, sequences, causal=False)

@@ -91,15 +91,16 @@ class PackedScorer:
 
     def _in_full(self, states: Tensor, parts: Parts, tag_ids: Tensor, first: int = 0) -> Tensor:
         """Probabilities from the states [T, H] before the layer ``first``."""
-        states = self._decoder.lower(states, parts, first, self._border)
-        hidden = self._decoder.upper(states, parts)
+        sequences = self._decoder.lay_out(parts)
+        states = self._decoder.lower(states, parts, sequences, first, self._border)
+        hidden = self._decoder.upper(states, parts, sequences)
         tags = None if self._words is None else hidden @ self._words[tag_ids].T
         return _probabilities(F.linear(hidden.float(), *self._labels), tags, len(tag_ids))
 
     def _with_exit(self, states: Tensor, parts: Parts, tag_ids: Tensor) -> Tensor:
         """The same; of windows that promise nothing, what the exit guesses of any tag."""
         assert self._exit is not None
-        states = self._decoder.lower(states, parts, 0, self._exit.layer)
+        states = self._decoder.lower(states, parts, self._decoder.lay_out(parts), 0, self._exit.layer)
         guesses, sizes = self._exit(states).sigmoid(), torch.tensor(parts.lengths)
         going = torch.stack([part.max() for part in guesses.split(parts.lengths)]).cpu() >= self._threshold
         guesses = guesses * UNLIKELY

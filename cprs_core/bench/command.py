@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..errors import CprsError, InputError, MissingExtraError
 from ..models import DEFAULT_MODEL
+from ..options import Device, WindowSize
 from ..terminal import STOPPED, errors, page, split, tokens
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ def bench(
     model: Annotated[
         str, typer.Option(help="cprs-small, a folder, a Hugging Face id, or random-7b: the released shape, random weights.")
     ] = DEFAULT_MODEL,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
-    ] = None,
+    device: Device = None,
     dtypes: Annotated[
         str | None, typer.Option(help="Comma-separated: float32, bfloat16, float16, float8, int8.", show_default=_BY_DEVICE)
     ] = None,
@@ -45,7 +44,7 @@ def bench(
     ] = None,
     document_tokens: Annotated[int, typer.Option(help="Tokens of each of them.")] = 300,
     batches: Annotated[str | None, typer.Option(help="Tokens of a batch: 1k,4k.", show_default=_BY_DEVICE)] = None,
-    window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    window_size: WindowSize = None,
     baseline: Annotated[bool, typer.Option(help="Measure the straightforward way, too.")] = True,
     baseline_dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default=_BY_DEVICE)] = None,
     baseline_window: Annotated[

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import CprsError, InputError
 from ..models import DEFAULT_MODEL
+from ..options import Device, Dtype, Model
 from ..terminal import STOPPED, errors, page, split, tokens
 
 if TYPE_CHECKING:
@@ -38,13 +39,9 @@ def evaluate(
             show_default="cprs,bm25,embeddings,fusion as far as installed",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
-    ] = None,
+    model: Model = DEFAULT_MODEL,
+    device: Device = None,
+    dtype: Dtype = None,
     embedding_model: Annotated[
         str | None, typer.Option(help="A folder or hub id for sentence-transformers.", show_default="all-MiniLM-L6-v2")
     ] = None,

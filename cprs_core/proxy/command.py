@@ -9,6 +9,7 @@ import typer
 
 from ..errors import CprsError, MissingExtraError
 from ..models import DEFAULT_MODEL
+from ..options import Device, Dtype, Model, WindowSize
 from ..terminal import errors
 from .settings import Limits, Settings
 
@@ -40,10 +41,10 @@ def proxy(
     max_body: Annotated[int, typer.Option(help="MiB of the largest request for a chat.")] = 64,
     workers: Annotated[int, typer.Option(help="How many requests are compressed at once.")] = 2,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the provider's next bytes.")] = 600.0,
-    model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="a GPU if there is one")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16, float16.", show_default="by device")] = None,
-    window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    model: Model = DEFAULT_MODEL,
+    device: Device = None,
+    dtype: Dtype = None,
+    window_size: WindowSize = None,
 ) -> None:
     """Stand in front of an LLM provider, and compress long messages for the question that is asked.
 

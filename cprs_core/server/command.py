@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError, MissingExtraError
 from ..models import DEFAULT_MODEL
+from ..options import Device, Dtype, Model, WindowSize
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,14 +29,10 @@ class LogLevel(StrEnum):
 
 
 def serve(
-    model: Annotated[str, typer.Option(help="cprs-small, a folder, or a Hugging Face id.")] = DEFAULT_MODEL,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:0,cuda:1, mps.", show_default="a GPU if there is one")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16, float8, int8.", show_default="by device")
-    ] = None,
-    window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
+    model: Model = DEFAULT_MODEL,
+    device: Device = None,
+    dtype: Dtype = None,
+    window_size: WindowSize = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch.", show_default="by device")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 = all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = any free one.")] = 8080,

@@ -40,7 +40,9 @@ def packed(model, linear=Dense):
 
 def hidden(decoder, ids, which, prefixes):
     parts = Parts([len(part) for part in ids], list(which), prefixes)
-    return decoder.upper(decoder.lower(decoder.embed(ids), parts, 0, decoder.shape.border), parts)
+    sequences = decoder.lay_out(parts)
+    states = decoder.lower(decoder.embed(ids), parts, sequences, 0, decoder.shape.border)
+    return decoder.upper(states, parts, sequences)
 
 
 def draw(*lengths, seed=1):
