@@ -7,7 +7,6 @@ layout) or 4-bit ones (``cprs_core.quantization``); which one its config says.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .devices import DTYPES, Device, arithmetic, resolve_devices, resolve_dtype
 from .errors import DeviceError, ModelLoadError
-from .linear import Dense, DynamicInt8, Float8, Int8, Linear
+from .files import check_name, quiet, read_config, read_tokenizer, read_weights
 from .models import BUNDLED, DEFAULT_MODEL
 from .quantization import size_of, unpack_state, unpacked
 from .scoring import PackedScorer, PlainScorer, Scorer
@@ -26,16 +26,6 @@ from .tokens import TextTokenizer
 
 if TYPE_CHECKING:
     from .model import TokenCritic
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-ENGINES = torch.backends.quantized.supported_engines
-NAMES = (*DTYPES, "float8", "int8")
-
-# The published checkpoint's config has no field for the border; it is part of its method (paper section 2.2).
-_PUBLISHED_BORDER = {"Qwen2ForCausalLMandBIO": 21}
-_FLOAT8_CAPABILITY = (8, 9)  # Ada, Hopper and later
-
-Device = str | torch.device
 
 
 @dataclass(frozen=True)
@@ -91,8 +81,8 @@ def load(
     if device is not None and device_map is not None:
         raise DeviceError("device and device_map contradict each other; give one of them")
     targets = [] if device_map is not None else resolve_devices(device)
-    precision = _resolve_dtype(dtype, targets)
-    _check_name(name)
+    precision = resolve_dtype(dtype, targets)
+    check_name(name)
     with _explained(str(name)):
         config = read_config(name, revision)
         tokenizer = read_tokenizer(name, revision)
@@ -126,7 +116,7 @@ def assemble(
 
     Args:
         config: as in a config.json; :meth:`Shape.of` must know it. weights: in the published layout, or quantised to 4
-            bits. dtype: one of ``NAMES``.
+            bits. dtype: one of ``devices.NAMES``.
 
     Raises:
         ModelLoadError: weights are missing, or have other shapes.
@@ -140,7 +130,7 @@ def assemble(
     has_tags = (shape.tied or "lm_head.weight" in weights) and not config.get("ignore_lm_head", False)
     scorers = []
     for device in devices:
-        linear, floating = _precision(dtype, device, shape)
+        linear, floating = arithmetic(dtype, device, shape)
 
         def take(key: str, device: torch.device = device, floating: torch.dtype = floating) -> Tensor | None:
             if size_of(weights, key) is None:
@@ -186,10 +176,10 @@ def load_model(
 ) -> TokenCritic:
     """The critic as a module of transformers, in evaluation mode; arguments and errors are those of :func:`load`."""
     targets = [] if device_map is not None else resolve_devices(device)
-    precision = _resolve_dtype(dtype, targets)
+    precision = resolve_dtype(dtype, targets)
     if precision not in DTYPES:
         raise DeviceError(f"a module of transformers takes no dtype {precision!r}; use one of {', '.join(DTYPES)}")
-    _check_name(name)
+    check_name(name)
     return _load_model(name, targets[0] if targets else None, precision, device_map, attn_implementation, revision)[0]
 
 
@@ -239,162 +229,6 @@ def _load_model(
     return model.eval().requires_grad_(False), has_tags
 
 
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """The device that a name stands for, checked to exist.
-
-    Raises:
-        DeviceError: there is no such device here.
-    """
-    if device is None:
-        backend = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(backend)
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        count = torch.cuda.device_count()
-        raise DeviceError(
-            f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]}); this machine has cpu"
-            + (f" and cuda:0 to cuda:{count - 1}" if count else " and no CUDA device")
-        ) from None
-    if resolved.type == "meta":
-        raise DeviceError("device 'meta' holds no data; use cpu or cuda")
-    return resolved
-
-
-def resolve_devices(device: Device | Sequence[Device] | None) -> list[torch.device]:
-    """The devices that names stand for: one, several with commas between, or a list.
-
-    Raises:
-        DeviceError: one of them is not here, or there is none.
-    """
-    if isinstance(device, (list, tuple)):
-        names: list[Any] = list(device)
-    else:
-        names = device.split(",") if isinstance(device, str) else [device]
-    if not names:
-        raise DeviceError("the list of devices is empty; name at least one, such as cpu or cuda:0")
-    return [resolve_device(name.strip() if isinstance(name, str) else name) for name in names]
-
-
-def _resolve_dtype(dtype: str | torch.dtype | None, devices: Sequence[torch.device]) -> str:
-    """One of ``NAMES``."""
-    if dtype is None:
-        on_cpu = any(device.type == "cpu" for device in devices)
-        return "float32" if on_cpu and not torch.cpu._is_amx_tile_supported() else "bfloat16"
-    name = next((name for name, known in DTYPES.items() if dtype is known), dtype)
-    if name not in NAMES:
-        raise DeviceError(f"dtype {dtype!r} is not supported; use one of {', '.join(NAMES)}")
-    return str(name)
-
-
-def _precision(dtype: str, device: torch.device, shape: Shape) -> tuple[type[Linear], torch.dtype]:
-    """The kind of products, and the floating-point type of everything else.
-
-    Raises:
-        DeviceError: this device cannot compute so.
-    """
-    if dtype == "float8":
-        capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _FLOAT8_CAPABILITY
-        if not capable:
-            raise DeviceError(
-                f"dtype 'float8' needs an NVIDIA GPU of compute capability {_FLOAT8_CAPABILITY[0]}.{_FLOAT8_CAPABILITY[1]} "
-                f"or later (Ada, Hopper), and {device} is none; use 'bfloat16', or 'int8' to halve the memory of the weights"
-            )
-        if shape.hidden % 16 or shape.inner % 16 or shape.head_dim % 16:
-            raise DeviceError("dtype 'float8' needs a model with sizes that are multiples of 16; use 'bfloat16'")
-        return Float8, torch.bfloat16
-    if dtype != "int8":
-        return Dense, DTYPES[dtype]
-    if device.type != "cpu":
-        return Int8, torch.bfloat16
-    if "onednn" not in ENGINES:
-        raise DeviceError("dtype 'int8' on a CPU needs a torch with oneDNN, and this one has none; use 'float32'")
-    return DynamicInt8, torch.float32
-
-
-def _check_name(name: str | Path) -> None:
-    if str(name).startswith(("/", ".", "~")) and not Path(name).is_dir():
-        raise ModelLoadError(f"there is no folder {name}; give a folder with config.json and model.safetensors, or a hub id")
-
-
-def read_config(name: str | Path, revision: str = "main") -> dict[str, Any]:
-    """The config of a checkpoint with its border; one that leaves something unsaid is filled up by transformers."""
-    source = str(BUNDLED.get(str(name), name))
-    config = _json(source, "config.json", revision)
-    architecture = (config.get("architectures") or ["none"])[0]
-    if config.get("first_bidirectional_layer") is None and architecture in _PUBLISHED_BORDER:
-        config["first_bidirectional_layer"] = _PUBLISHED_BORDER[architecture]
-    if Shape.of(config) is None:
-        from transformers import AutoConfig
-
-        with quiet():
-            full = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False).to_dict()
-        config = {**full, **{key: config[key] for key in ("first_bidirectional_layer",) if key in config}}
-    if config.get("first_bidirectional_layer") is None:
-        raise ModelLoadError(
-            f"the config of {name} (architecture {architecture}) has no first_bidirectional_layer, so it is no token "
-            "critic; train one from it with `cprs train`, or name the layer in its config.json"
-        )
-    return config
-
-
-def read_tokenizer(name: str | Path, revision: str = "main") -> TextTokenizer:
-    """The tokenizer of a checkpoint.
-
-    Raises:
-        ModelLoadError: it has none, or none with offsets.
-    """
-    source = str(BUNDLED.get(str(name), name))
-    path = Path(source, "tokenizer.json")
-    if path.is_file():
-        return TextTokenizer(path.read_text(encoding="utf-8"))
-    from transformers import AutoTokenizer
-
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-    return TextTokenizer.of(tokenizer)
-
-
-def read_weights(name: str | Path, revision: str = "main") -> dict[str, Tensor]:
-    """The tensors of a checkpoint, as they are in its safetensors files: on disk until they are used."""
-    from safetensors.torch import load_file
-
-    source = str(BUNDLED.get(str(name), name))
-    try:
-        files = sorted(set(_json(source, "model.safetensors.index.json", revision)["weight_map"].values()))
-    except OSError:
-        files = ["model.safetensors"]
-    return {key: value for file in files for key, value in load_file(_file(source, file, revision)).items()}
-
-
-def _json(source: str, name: str, revision: str) -> dict[str, Any]:
-    text = _file(source, name, revision).read_text(encoding="utf-8")
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ModelLoadError(f"the {name} of {source} is no JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ModelLoadError(f"the {name} of {source} holds no object")
-    return content
-
-
-def _file(source: str, name: str, revision: str) -> Path:
-    """A file of a checkpoint: in its folder, or downloaded from the hub.
-
-    Raises:
-        OSError: there is none.
-    """
-    if Path(source).is_dir():
-        path = Path(source, name)
-        if not path.is_file():
-            raise FileNotFoundError(f"{source} has no {name}")
-        return path
-    from transformers.utils.hub import cached_file
-
-    return Path(str(cached_file(source, name, revision=revision)))
-
-
 @contextlib.contextmanager
 def _explained(name: str) -> Any:
     """Turns what transformers and safetensors raise about a checkpoint into a ModelLoadError that keeps their reason."""
@@ -410,19 +244,3 @@ def _explained(name: str) -> Any:
         hint = "" if Path(name).exists() else "; a local folder or a Hugging Face id is expected"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelLoadError(f"cannot load the checkpoint {name}: {reason}{hint}") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Any:
-    """Keeps transformers' loading bars and reports off the terminal; what matters of them is raised."""
-    from transformers.utils import logging as transformers_logging
-
-    enabled, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if enabled:
-            transformers_logging.enable_progress_bar()

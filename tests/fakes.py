@@ -5,9 +5,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 from cprs_core import BudgetError, Compression, InputError, Instruction, Span
+from cprs_core.engine import WindowScores
 from cprs_core.linear import Dense, Linear
-from cprs_core.scoring import PackedScorer
+from cprs_core.scoring import PackedScorer, Window
 from cprs_core.shape import Shape
 
 SIZES = {
@@ -28,6 +32,29 @@ def packed_scorer(model: Any, linear: type[Linear] = Dense, *, has_tags: bool = 
     shape = Shape.of(model.config.to_dict())
     assert shape is not None
     return PackedScorer(shape, model.state_dict().get, linear, has_tags=has_tags)
+
+
+class TableScorer:
+    """The part of a scorer without a model that tests share: probabilities that depend on the token and the tags alone."""
+
+    device, token_bytes = torch.device("cpu"), 1
+
+    def __init__(self) -> None:
+        self.table = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
+
+    def expected(self, window: Window) -> torch.Tensor:
+        ids = torch.from_numpy(window.ids).long()
+        tags = torch.sin(ids[:, None] * torch.from_numpy(window.tag_ids).float()).softmax(-1)[:, :-1]
+        return torch.cat([self.table[ids], tags], 1)
+
+
+def check(results: Sequence[WindowScores], given: Sequence[Window], fake: TableScorer) -> None:
+    """Results must be those of the windows, in their order."""
+    assert len(results) == len(given)
+    for result, window in zip(results, given, strict=True):
+        expected = fake.expected(window).numpy()
+        np.testing.assert_array_equal(result.label_probs, expected[:, :4])
+        np.testing.assert_array_equal(result.tag_probs, expected[:, 4:])
 
 
 class FakeCompressor:

@@ -96,7 +96,7 @@ def _options(model: str, device: str | None, given: dict[str, Any], always: dict
     """What was given, and what is usual on the device for the rest."""
     import torch
 
-    from ..loading import resolve_devices
+    from ..devices import resolve_devices
     from .options import Options, usual
 
     places = resolve_devices(device)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from .. import loading
+from .. import devices
 from ..compressor import ContextCompressor
 from ..spans import TokenScores
 from ..terminal import short
@@ -77,7 +77,7 @@ class Bench:
 
     def __init__(self, options: Options, watch: Callable[[str], None]) -> None:
         self._options, self._watch = options, watch
-        self._device = loading.resolve_devices(options.device)[0]
+        self._device = devices.resolve_devices(options.device)[0]
         self._texts: Texts | None = None
         self._expected: list[TokenScores] = []
 

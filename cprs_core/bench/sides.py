@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .. import loading
+from .. import devices, files, loading
 from ..compressor import ContextCompressor
 from ..models import BUNDLED, DEFAULT_MODEL
 from ..tokens import TextTokenizer
@@ -43,22 +43,22 @@ def open_side(side: Side, options: Options) -> ContextCompressor:
     """Loads what a side needs."""
     if side.is_plain:
         return open_plain(side.dtype, options.baseline_window, options)
-    devices = loading.resolve_devices(options.device)
+    places = devices.resolve_devices(options.device)
     if options.model == RANDOM_7B:
         config = random_model.random_7b_config()
-        weights = random_model.random_weights(config, SEED, devices[0], _weights_dtype(side.dtype, devices[0]))
-        checkpoint = loading.assemble(RANDOM_7B, config, weights, _tokenizer(RANDOM_7B), devices=devices, dtype=side.dtype)
+        weights = random_model.random_weights(config, SEED, places[0], _weights_dtype(side.dtype, places[0]))
+        checkpoint = loading.assemble(RANDOM_7B, config, weights, _tokenizer(RANDOM_7B), devices=places, dtype=side.dtype)
     else:
-        checkpoint = loading.load(options.model, device=devices, dtype=side.dtype)
+        checkpoint = loading.load(options.model, device=places, dtype=side.dtype)
     return ContextCompressor(checkpoint, window_size=options.window_size)
 
 
 def open_plain(dtype: str, window_size: int | None, options: Options) -> ContextCompressor:
     """The straightforward way: the same but for the scorer, whose windows run one by one."""
-    device = loading.resolve_devices(options.device)[0]
+    device = devices.resolve_devices(options.device)[0]
     if options.model == RANDOM_7B:
         config = random_model.random_7b_config()
-        model = random_model.random_critic(config, SEED, device, loading.DTYPES[dtype])
+        model = random_model.random_critic(config, SEED, device, devices.DTYPES[dtype])
     else:
         model = loading.load_model(options.model, device=device, dtype=dtype)
     settings: Any = model.config
@@ -70,9 +70,9 @@ def open_plain(dtype: str, window_size: int | None, options: Options) -> Context
 
 def _tokenizer(model: str) -> TextTokenizer:
     name = DEFAULT_MODEL if model == RANDOM_7B else model
-    return loading.read_tokenizer(str(BUNDLED.get(name, name)))
+    return files.read_tokenizer(str(BUNDLED.get(name, name)))
 
 
 def _weights_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """Of full weights; those of eight bits are made of what suits the device."""
-    return loading.DTYPES.get(dtype) or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    return devices.DTYPES.get(dtype) or (torch.float32 if device.type == "cpu" else torch.bfloat16)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ..devices import resolve_device
 from ..errors import ModelLoadError
-from ..loading import quiet, resolve_device
+from ..files import quiet
 
 
 def load_causal(name: str, device: str | None = None) -> tuple[Any, Any]:

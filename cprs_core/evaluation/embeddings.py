@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelLoadError
-from ..loading import quiet
+from ..files import quiet
 from .case import Case
 from .methods import Ranker, Scores
 from .ranges import Ranges

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from .. import quantization
 from ..errors import InputError, ModelLoadError
-from ..loading import quiet, read_weights
+from ..files import quiet, read_weights
 from ..model import TokenCritic, critic_class
 from ..models import BUNDLED
 from ..tokens import TextTokenizer

@@ -5,21 +5,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from fakes import packed_scorer
+from fakes import TableScorer, check, packed_scorer
 
 from cprs_core.engine import Engine
 from cprs_core.errors import CprsError, OutOfMemoryError
 from cprs_core.scoring import PlainScorer, Window
 
 
-class FakeScorer:
-    """Probabilities that depend on the token alone; keeps the batches that it was called with."""
-
-    device, token_bytes = torch.device("cpu"), 1
+class FakeScorer(TableScorer):
+    """Keeps the batches that it was called with."""
 
     def __init__(self, most_tokens=10**9, error=torch.OutOfMemoryError):
+        super().__init__()
         self.batches, self.most_tokens, self.error = [], most_tokens, error
-        self.table = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
 
     def score(self, windows, memory):
         self.batches.append([len(window.ids) for window in windows])
@@ -28,24 +26,11 @@ class FakeScorer:
             raise self.error("out of memory: could not alloc")
         return torch.cat([self.expected(window) for window in windows])
 
-    def expected(self, window):
-        ids = torch.from_numpy(window.ids).long()
-        tags = torch.sin(ids[:, None] * torch.from_numpy(window.tag_ids).float()).softmax(-1)[:, :-1]
-        return torch.cat([self.table[ids], tags], 1)
-
 
 def windows(lengths, tags=(3, 5), seed=0, prefix=7):
     rng = np.random.default_rng(seed)
     shared, tag_ids = np.full(prefix, seed, np.int32), np.array([*tags, 9], np.int32)
     return [Window(rng.integers(0, 1000, n).astype(np.int32), shared, tag_ids) for n in lengths]
-
-
-def check(results, given, fake):
-    assert len(results) == len(given)
-    for result, window in zip(results, given, strict=True):
-        expected = fake.expected(window).numpy()
-        np.testing.assert_array_equal(result.label_probs, expected[:, :4])
-        np.testing.assert_array_equal(result.tag_probs, expected[:, 4:])
 
 
 def test_results_come_in_order_from_batches_within_the_budget():

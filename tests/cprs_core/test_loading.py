@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as transformers_logging
 
-from cprs_core import ContextCompressor, loading
+from cprs_core import ContextCompressor, devices
+from cprs_core.devices import resolve_device
 from cprs_core.engine import Engine
 from cprs_core.errors import DeviceError, ModelLoadError
-from cprs_core.loading import load, load_model, quiet, resolve_device
+from cprs_core.files import quiet
+from cprs_core.loading import load, load_model
 from cprs_core.scoring import Window
 
 
@@ -243,7 +245,7 @@ def test_what_cannot_be_is_an_error_that_names_the_alternative(tiny_path, option
 
 
 def test_int8_needs_a_torch_that_can(tiny_path, monkeypatch):
-    monkeypatch.setattr(loading, "ENGINES", ["none"])
+    monkeypatch.setattr(devices, "ENGINES", ["none"])
     with pytest.raises(DeviceError, match="use 'float32'"):
         load(tiny_path, device="cpu", dtype="int8")
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from fakes import TableScorer, check
 
 from cprs_core import DeadlineError, ServiceError
 from cprs_core.engine import Engine
@@ -18,15 +19,13 @@ from cprs_core.server.ticket import Ticket, current
 from .conftest import until
 
 
-class FakeScorer:
-    """Probabilities that depend on the token and the tags alone. Keeps its batches; waits while it is held."""
-
-    device, token_bytes = torch.device("cpu"), 1
+class FakeScorer(TableScorer):
+    """Keeps its batches; waits while it is held."""
 
     def __init__(self):
+        super().__init__()
         self.batches, self.go, self.poison = [], threading.Event(), None
         self.go.set()
-        self.table = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
 
     def score(self, windows, memory):
         assert self.go.wait(20)
@@ -36,25 +35,12 @@ class FakeScorer:
             raise RuntimeError("poisoned")
         return torch.cat([self.expected(window) for window in windows])
 
-    def expected(self, window):
-        ids = torch.from_numpy(window.ids).long()
-        tags = torch.sin(ids[:, None] * torch.from_numpy(window.tag_ids).float()).softmax(-1)[:, :-1]
-        return torch.cat([self.table[ids], tags], 1)
-
 
 def windows(lengths, name=0, tags=(3, 5)):
     """Windows whose prefix is one token, the name of the call."""
     rng = np.random.default_rng(name)
     prefix, tag_ids = np.full(1, name, np.int32), np.array([*tags, 9], np.int32)
     return [Window(rng.integers(0, 1000, n).astype(np.int32), prefix, tag_ids) for n in lengths]
-
-
-def check(results, given, fake):
-    assert len(results) == len(given)
-    for result, window in zip(results, given, strict=True):
-        expected = fake.expected(window).numpy()
-        np.testing.assert_array_equal(result.label_probs, expected[:, :4])
-        np.testing.assert_array_equal(result.tag_probs, expected[:, 4:])
 
 
 @pytest.fixture
