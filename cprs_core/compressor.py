@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,28 @@ class ContextCompressor:
         jobs = self._jobs([(text, query) for text in _checked_list("documents", documents)], instruction)
         parts = self._scored(jobs, self._rule(instruction, None)[0], progress)
         return [float(part.candidates.scores.max(initial=0)) for part in parts]
+
+    def candidates(
+        self,
+        text: str,
+        query: str,
+        instruction: Instruction | str | None = None,
+        *,
+        threshold: float | None = None,
+        progress: Progress = None,
+    ) -> Scored:
+        """The pieces of a text that :meth:`compress` chooses from, with their scores, so that others can choose from them
+        again and again without the model. ``candidates.kept`` is its choice without a budget."""
+        check_budget(None, None, threshold)
+        instruction = Instruction.of(instruction)
+        limit, share = self._rule(instruction, threshold)
+        (found,) = self._scored(self._jobs([(text, query)], instruction), limit, progress)
+        kept = near(found.candidates, share * top_score(found.candidates))
+        return replace(found, candidates=replace(found.candidates, kept=kept))
+
+    async def acandidates(self, text: str, query: str, instruction: Any = None, **options: Any) -> Scored:
+        """:meth:`candidates` in a thread."""
+        return await asyncio.to_thread(self.candidates, text, query, instruction, **options)
 
     def decide(self, text: str, scores: TokenScores, instruction: Instruction | str | None = None) -> Ranges:
         """What the model keeps of a text whose :meth:`scores` are known: start, end, score and tag number of each span."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,17 @@ def near(part: Candidates, limit: float) -> NDArray[np.bool_]:
 def kept_text(text: str, ranges: Ranges) -> str:
     """The text that the spans make."""
     return join(text, [(start, end) for start, end, _, _ in ranges])
+
+
+def cuts(part: Scored) -> tuple[Candidates, Candidates]:
+    """The clauses of all candidates, and the words of all clauses: what a budget too small for the whole ones chooses from."""
+    clauses = _cut(part, part.candidates, "clause")
+    return clauses, _cut(part, clauses, "word")
+
+
+def _cut(part: Scored, pieces: Candidates, smaller: Literal["clause", "word"]) -> Candidates:
+    units = subdivide(part.text, np.stack([pieces.starts, pieces.ends], 1), smaller)
+    return decode.candidates(units, part.scores, "sentence", part.limit)
 
 
 def _fitting(part: Scored, budget: int) -> Candidates:

@@ -9,6 +9,9 @@ gate         what happens before a body is read: id, key, place, size; and after
 problems     errors as RFC 9457 problems
 schemas      the bodies
 routes       /v1/*, /health, /ready, /metrics
+events       answers in parts
+scores       /v1/scores, for clients that select by themselves
+playground   the page at /, which is one
 released     the route of the released code
 app          all of it together
 listener     uvicorn, and how it stops

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from .. import __version__
 from ..compressor import ContextCompressor
 from ..errors import CprsError
-from . import problems, released, routes
+from . import playground, problems, released, routes, scores
 from .gate import Gate
 from .service import Service
 from .settings import Settings
@@ -32,7 +32,10 @@ def create_app(compressor: ContextCompressor, settings: Settings | None = None) 
     app = FastAPI(title="cprs", version=__version__, lifespan=lifespan)
     app.state.service = service
     app.include_router(routes.router)
+    app.include_router(scores.router)
     app.include_router(released.router)
+    if settings.playground:
+        playground.add_to(app)
     for kind in (CprsError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, problems.handle)
     app.add_middleware(Gate, service=service)

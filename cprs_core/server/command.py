@@ -46,11 +46,12 @@ def serve(
     deadline: Annotated[float, typer.Option(min=0.001, help="Seconds of a request.")] = 600,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that requests have left when the service stops.")] = 30,
     cors_origin: Annotated[list[str] | None, typer.Option(help="Web page origins that may use it.")] = None,
+    playground: Annotated[bool, typer.Option(help="Show a page to try it out at /.")] = True,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged; never the text of requests.")] = LogLevel.info,
 ) -> None:
     """Serve a model over HTTP: compress, rerank, metrics, and requests of many clients in common batches.
 
-    Routes are described at /docs; `cprs_core.CprsClient` and the adapters' `url=` use them.
+    A page to try it out is at /, for browsers. Routes are described at /docs; `cprs_core.CprsClient` and the adapters' `url=` use them.
     """
     try:
         import uvicorn  # noqa: F401
@@ -71,6 +72,7 @@ def serve(
         grace=grace,
         keys=Keys.load(api_keys),
         origins=tuple(cors_origin or ()),
+        playground=playground,
     )
     listener = _listen(host, port)
     _log(log_level)

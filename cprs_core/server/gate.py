@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import AuthError, CprsError, InputError, LimitError
-from . import problems
+from . import playground, problems
 from .service import Service
 from .ticket import Gone
 from .tracing import span
@@ -74,6 +74,8 @@ class Gate:
     def _enter(self, scope: Scope, headers: Headers, stack: ExitStack) -> None:
         """Refuses whom it has to, before anything of the body is read."""
         if scope["path"] in OPEN or scope["method"] == "OPTIONS":
+            return
+        if self._service.settings.playground and playground.serves(scope["method"], scope["path"]):
             return
         if not self._service.settings.keys.allow(headers.get("authorization", "").encode("latin-1")):
             raise AuthError("the API key is missing or wrong; send one in the header Authorization: Bearer KEY")

@@ -96,9 +96,9 @@ class Service:
         finally:
             gone.cancel()
 
-    async def stream(self, function: Callable[[], Iterator[T]]) -> AsyncIterator[T | None]:
-        """What ``function`` yields in a thread, as it comes, and None whenever nothing came for a while. Closing this ends
-        the work."""
+    async def stream(self, function: Callable[[Callable[[T], None]], None]) -> AsyncIterator[T | None]:
+        """What ``function`` hands to its argument in a thread, as it comes, and None whenever nothing came for a while.
+        Closing this ends the work."""
         ticket, loop = current.get(), asyncio.get_running_loop()
         items: asyncio.Queue[tuple[bool, T | BaseException | None]] = asyncio.Queue()
 
@@ -108,8 +108,7 @@ class Service:
 
         def work() -> None:
             try:
-                for item in function():
-                    put(True, item)
+                function(lambda item: put(True, item))
                 put(False, None)
             except BaseException as error:
                 put(False, error)

@@ -13,7 +13,7 @@ class Settings:
     max_body: bytes of a request. max_documents: texts of a request. max_tokens: tokens of all texts of a request.
     max_in_flight: requests at once; more get 429. deadline: seconds of a request, the most that its header can ask for.
     body_timeout: seconds in which a body must have arrived. grace: seconds that requests have left when the service stops.
-    keys: who may use it; empty = everyone. origins: what CORS allows; empty = off.
+    keys: who may use it; empty = everyone. origins: what CORS allows; empty = off. playground: whether there is a page at /.
     """
 
     max_body: int = 32 * 2**20
@@ -25,3 +25,4 @@ class Settings:
     grace: float = 30.0
     keys: Keys = field(default_factory=Keys)
     origins: tuple[str, ...] = ()
+    playground: bool = True

@@ -1,0 +1,117 @@
+/** How much to keep: the model's decision or a budget, chosen anew without a run of the model. */
+import {$, guarded, number, percent} from "./page.js";
+import {Choice, decided, joined, select} from "./selection.js";
+import {show} from "./view.js";
+
+const STOPS = Number($("budget").max);
+const PAUSE = 80; // ms without a move after which tokens are counted
+
+export class Amount {
+  #service;
+  #result = null;
+  #opened = new Set(); // the folds that are open
+  #latest = null; // AbortController of the selection that goes on
+  #done = Promise.resolve();
+
+  constructor(service) {
+    this.#service = service;
+    $("budget").addEventListener("input", () => {
+      $("tokens").value = Math.round(this.#all ** (Number($("budget").value) / STOPS));
+      this.#budgeted();
+    });
+    $("tokens").addEventListener("input", () => {
+      if (!this.#valid()) return;
+      $("budget").value = this.#stop(Number($("tokens").value));
+      this.#budgeted();
+    });
+    for (const id of ["by-model", "by-budget"]) $(id).addEventListener("change", () => guarded(() => this.choose()));
+  }
+
+  get #all() {
+    return this.#result.answer.input_tokens;
+  }
+
+  /** Takes a new result, and shows what the model decides. Fills in spans, kept and budget, then and whenever they change. */
+  async take(result) {
+    this.#result = result;
+    this.#opened.clear();
+    $("by-model").checked = true;
+    $("tokens").value = Math.max(1, Math.round(this.#all / 10));
+    $("budget").value = this.#stop(Number($("tokens").value));
+    $("budget").disabled = this.#all < 2;
+    this.#say();
+    await this.choose();
+  }
+
+  /** The result, once what is being chosen has been. */
+  async settled() {
+    for (let done = null; done !== this.#done; ) await (done = this.#done);
+    return this.#result;
+  }
+
+  choose() {
+    this.#latest?.abort();
+    this.#latest = new AbortController();
+    const work = this.#choose(this.#latest.signal);
+    this.#done = work.catch(() => {}); // whoever called hears of it
+    return work;
+  }
+
+  /** What a budget keeps is shown at once, and again when the service has counted its tokens. */
+  async #choose(signal) {
+    const {table, source, answer} = this.#result;
+    const budget = $("by-budget").checked ? Number($("tokens").value) : null;
+    const count = (text) => this.#service.count(text, signal);
+    if (budget === null) {
+      const spans = decided(table);
+      this.#keep({budget, spans, kept: await count(joined(source, spans))});
+      return;
+    }
+    $("found").setAttribute("aria-busy", "true");
+    await new Promise(requestAnimationFrame);
+    signal.throwIfAborted();
+    show($("view"), source, new Choice(table, budget).spans(), answer.tags, this.#opened);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    signal.throwIfAborted();
+    this.#keep({budget, ...(await select(table, budget, source, count))});
+  }
+
+  #keep(found) {
+    const {source, answer} = Object.assign(this.#result, found);
+    show($("view"), source, found.spans, answer.tags, this.#opened);
+    $("found").setAttribute("aria-busy", "false");
+    const spans = `${number(found.spans.length)} ${found.spans.length === 1 ? "span" : "spans"}`;
+    const share = percent(this.#all ? found.kept / this.#all : 0);
+    const counts = `Kept ${number(found.kept)} of ${number(this.#all)} tokens (${share}) in ${spans}`;
+    $("status").textContent = found.spans.length
+      ? `${counts}. The model took ${answer.seconds.toFixed(1)} s.`
+      : `Nothing of the ${number(this.#all)} tokens seems to matter for the question. A budget keeps the best of it anyway.`;
+  }
+
+  #budgeted() {
+    this.#valid();
+    $("by-budget").checked = true;
+    this.#say();
+    guarded(() => this.choose());
+  }
+
+  #valid() {
+    const valid = $("tokens").value !== "" && $("tokens").checkValidity();
+    $("tokens").setAttribute("aria-invalid", String(!valid));
+    if (!valid) $("tokens-note").textContent = "A budget is a whole number from 1 on.";
+    return valid;
+  }
+
+  /** The stop of the slider for a budget. They are even steps of its logarithm: of 100,000 tokens one keeps a few hundred. */
+  #stop(tokens) {
+    return this.#all > 1 ? Math.round((STOPS * Math.log(tokens)) / Math.log(this.#all)) : STOPS;
+  }
+
+  /** The budget in words, for those who see the slider and those who do not. */
+  #say() {
+    const tokens = Number($("tokens").value);
+    const share = `of ${number(this.#all)} tokens${this.#all ? `, ${percent(tokens / this.#all)}` : ""}`;
+    $("budget").setAttribute("aria-valuetext", `${number(tokens)} ${share}`);
+    $("tokens-note").textContent = share;
+  }
+}

@@ -1,0 +1,81 @@
+"""``POST /v1/scores``: what can be kept of a text, with its scores, so that a client selects for many budgets by the rule of
+:func:`cprs_core.selection.select` and the model runs once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from ..budget import check_budget
+from ..instruction import Instruction
+from ..selection import cuts
+from ..spans import Candidates
+from .events import Emit, dump, events
+from .routes import checked_count, service_of
+from .schemas import ScoresRequest, ScoresResponse
+from .service import Service
+from .tracing import span
+
+router = APIRouter()
+
+
+@router.post("/v1/scores", response_model=ScoresResponse, response_model_exclude_none=True)
+async def scores(body: ScoresRequest, request: Request) -> Response:
+    """The pieces of a text that a compression chooses from. With ``stream``: events ``progress`` (windows done, windows in
+    all), then ``done`` with the answer, or ``error`` with a problem."""
+    service, instruction = service_of(request), body.wanted()
+    if body.stream:
+        # What is wrong with the request is said by the status, before the stream begins.
+        await service.run(request, lambda: _check(service, body, instruction))
+
+        def work(emit: Emit) -> None:
+            answer = _answer(service, body, instruction, lambda done, all: emit(("progress", {"done": done, "windows": all})))
+            emit(("done", answer))
+
+        return events(request, work)
+
+    def whole() -> bytes:
+        _check(service, body, instruction)
+        return dump(_answer(service, body, instruction))
+
+    return Response(await service.run(request, whole), media_type="application/json")
+
+
+def _check(service: Service, body: ScoresRequest, instruction: Instruction) -> None:
+    check_budget(None, None, body.threshold)
+    instruction.render(body.query)
+    checked_count(service, [body.text])
+
+
+def _answer(
+    service: Service,
+    body: ScoresRequest,
+    instruction: Instruction,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    compressor, began = service.compressor, time.perf_counter()
+    with span("cprs.scores", {"cprs.documents": 1}):
+        found = compressor.candidates(body.text, body.query, instruction, threshold=body.threshold, progress=progress)
+        smaller = zip(("clauses", "words"), map(_columns, cuts(found)), strict=True) if body.cuts else ()
+        read = len(found.scores.starts)
+        service.metrics.texts(read, 0)
+        kept = {"kept": found.candidates.kept.tolist(), "whole": found.candidates.whole.tolist()}
+        return {
+            "model": compressor.model_name,
+            "query": body.query,
+            "instruction": instruction.prompt,
+            "unit": instruction.unit,
+            "tags": list(instruction.tags),
+            "input_tokens": read,
+            "seconds": time.perf_counter() - began,
+            "candidates": {**_columns(found.candidates), **kept},
+            **dict(smaller),
+        }
+
+
+def _columns(pieces: Candidates) -> dict[str, list[Any]]:
+    return {name: getattr(pieces, name).tolist() for name in ("starts", "ends", "scores", "tags", "tokens")}
