@@ -2,7 +2,7 @@
 import {$, guarded, number} from "./page.js";
 import {Problem} from "./service.js";
 
-const QUESTION = "When is the water turned off, and who has the key?";
+const QUESTION = "When is the water turned off?";
 
 let filled = null; // {text, file} as it came, until it is edited: a text field changes the ends of lines
 

@@ -1,15 +1,10 @@
 """The page in a real browser, in front of a real server. Every page must be free of faults and of requests to other hosts."""
 
-import copy
 from contextlib import ExitStack
 
 import browser as chrome
 import pytest
-import torch
-from fakes import TableScorer
 from playwright.sync_api import expect
-
-from cprs_core.engine import Engine
 
 from ..conftest import living
 
@@ -53,22 +48,6 @@ def visit(browser, server):
         yield open_page
         assert seen and all(url.startswith((f"{home}/", f"blob:{home}/")) for home, url in seen), seen
         assert not faults
-
-
-@pytest.fixture(scope="session")
-def quick(compressor):
-    """A compressor whose model takes no time: scores depend on the token alone."""
-
-    class Quick(TableScorer):
-        def score(self, windows, memory):
-            return torch.cat([self.expected(window) for window in windows])
-
-        def expected(self, window):
-            return super().expected(type(window)(window.ids % 1000, window.prefix, window.tag_ids))
-
-    made = copy.copy(compressor)
-    made.engine = Engine([Quick()], batch_tokens=100_000)
-    return made
 
 
 def compress(page, text=None, query=None, **fields):

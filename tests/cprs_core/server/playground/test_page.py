@@ -105,10 +105,12 @@ def drop(page, *files):
     transfer = page.evaluate_handle(
         """(files) => {
           const transfer = new DataTransfer();
-          for (const [name, bytes] of files) transfer.items.add(new File([new Uint8Array(bytes)], name));
+          for (const [name, content] of files) {
+            transfer.items.add(new File([typeof content === "string" ? content : new Uint8Array(content)], name));
+          }
           return transfer;
         }""",
-        [[name, list(content)] for name, content in files],
+        [[name, content if isinstance(content, str) else list(content)] for name, content in files],
     )
     page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
     assert "dropping" in page.get_attribute("body", "class")
