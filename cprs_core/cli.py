@@ -23,8 +23,10 @@ from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
 from .options import Device, Dtype, Model, WindowSize
 from .proxy.command import proxy
-from .result import Compression, html_page
+from .result import Compression
 from .server.command import serve
+from .views.html import page as html_page
+from .views.terminal import render as terminal_page
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -60,6 +62,7 @@ class Format(StrEnum):
     json = "json"
     html = "html"
     diff = "diff"
+    terminal = "terminal"
 
 
 def _version(asked: bool) -> None:
@@ -97,7 +100,11 @@ def compress(
     early_exit: Annotated[
         bool, typer.Option(help="Let windows with nothing in them stop early, if the model was trained for it.")
     ] = True,
-    format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
+    format: Annotated[
+        Format,
+        typer.Option(help="What to print: the kept text; or the whole one with it marked, in colours (terminal) or HTML."),
+    ] = Format.text,
+    plot: Annotated[Path | None, typer.Option(help="Draw the scores along the texts there, as .png, .svg or .pdf.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
 ) -> None:
@@ -106,6 +113,10 @@ def compress(
         raise InputError("--instruction and --preset both say what to keep; give one of them")
     chosen = Instruction.preset(preset) if preset is not None else Instruction.of(instruction)
     texts = [_read(name) for name in files]
+    if plot is not None:
+        from .views.plot import check
+
+        check(plot)
     from .compressor import ContextCompressor
 
     compressor = ContextCompressor.from_pretrained(
@@ -115,6 +126,11 @@ def compress(
         texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
     )
     _write(_render(results, files, format), out)
+    if plot is not None:
+        from .views.plot import plot as draw
+        from .views.plot import save
+
+        save(draw(results, files), plot)
     if not quiet:
         _summarise(results)
 
@@ -204,6 +220,8 @@ def _render(results: list[Compression], files: list[str], format: Format) -> str
         return json.dumps(_report(results, files), ensure_ascii=False, indent=1) + "\n"
     if format is Format.html:
         return html_page(results, files)
+    if format is Format.terminal:
+        return terminal_page(results, files)
     parts = [result.diff() if format is Format.diff else result.text + "\n" for result in results]
     if len(files) == 1:
         return parts[0]

@@ -24,7 +24,7 @@ from .models import DEFAULT_MODEL
 from .progress import Progress, reporter
 from .result import Compression, Span
 from .segments import segment
-from .selection import Ranges, Scored, kept_text, near, select, top_score
+from .selection import Ranges, Scored, kept_text, near, select, share_of_best, top_score
 from .spans import TokenScores
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class ContextCompressor:
         instruction = Instruction.of(instruction)
         limit, share = self._rule(instruction, threshold)
         (found,) = self._scored(self._jobs([(text, query)], instruction), limit, progress)
-        kept = near(found.candidates, share * top_score(found.candidates))
+        kept = near(found.candidates, share_of_best([found], share))
         return replace(found, candidates=replace(found.candidates, kept=kept))
 
     async def acandidates(self, text: str, query: str, instruction: Any = None, **options: Any) -> Scored:
@@ -285,11 +285,16 @@ class ContextCompressor:
         limit, share = self._rule(instruction, threshold)
         parts = self._scored(jobs, limit, progress)
         chosen: list[Ranges] = []
+        least: list[float | None] = []
         for group in [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]:
             budget = max_tokens if ratio is None else int(ratio * sum(len(job.tokens) for job in jobs[group]))
             chosen += select(parts[group], budget, threshold, share, self.checkpoint.tokenizer.count)
+            reached = threshold
+            if budget is None:  # of words it is single tokens that reach the limit
+                reached = max(limit or 0, share_of_best(parts[group], share)) if instruction.unit != "word" else None
+            least += [reached or None] * len(parts[group])
         seconds = time.perf_counter() - began
-        return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
+        return [self._result(*each, seconds) for each in zip(jobs, parts, chosen, least, strict=True)]
 
     def _scored(self, jobs: list[Job], limit: float | None, progress: Progress) -> list[Scored]:
         """Runs jobs together."""
@@ -302,7 +307,7 @@ class ContextCompressor:
                 parts.append(Scored(job.text, scores, found, limit))
         return parts
 
-    def _result(self, job: Job, ranges: Ranges, seconds: float) -> Compression:
+    def _result(self, job: Job, part: Scored, ranges: Ranges, limit: float | None, seconds: float) -> Compression:
         tags = job.instruction.tags
         return Compression(
             source=job.text,
@@ -313,6 +318,8 @@ class ContextCompressor:
             instruction=job.instruction.prompt,
             model=self.model_name,
             seconds=seconds,
+            candidates=part.candidates,
+            limit=limit,
         )
 
     def _jobs(self, pairs: Sequence[tuple[str, str]], instruction: Instruction) -> list[Job]:

@@ -41,8 +41,8 @@ def select(
         count: the number of tokens of a text.
     """
     if budget is None:
-        best = max((top_score(part.candidates) for part in parts), default=0.0)
-        return [decode.spans(part.candidates, near(part.candidates, share * best)) for part in parts]
+        bar = share_of_best(parts, share)
+        return [decode.spans(part.candidates, near(part.candidates, bar)) for part in parts]
     fitting = [_fitting(part, budget) for part in parts]
     masks = decode.choose(fitting, budget) if fitting else []
     if floor is not None:
@@ -54,6 +54,11 @@ def select(
             return picked
         # Cut out of its place, a piece can take a token or two more than inside the text.
         masks = decode.drop_weakest(fitting, masks, kept - budget)
+
+
+def share_of_best(parts: Sequence[Scored], share: float) -> float:
+    """A share of the best score of what the model keeps of some texts."""
+    return share * max((top_score(part.candidates) for part in parts), default=0.0)
 
 
 def top_score(part: Candidates) -> float:
@@ -72,7 +77,7 @@ def kept_text(text: str, ranges: Ranges) -> str:
 
 
 def cuts(part: Scored) -> tuple[Candidates, Candidates]:
-    """The clauses of all candidates, and the words of all clauses: what a budget too small for the whole ones chooses from."""
+    """The clauses of all candidates, and their words: what a budget too small for a whole candidate chooses from."""
     clauses = _cut(part, part.candidates, "clause")
     return clauses, _cut(part, clauses, "word")
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_QUIET = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+_QUIET = "--disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 
 
 def path() -> str | None:

@@ -1,4 +1,4 @@
-"""A compressor without a model, for tests of what stands around one, and the sizes of a random decoder."""
+"""A compressor and results without a model, for tests of what stands around them, and the sizes of a random decoder."""
 
 import asyncio
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 
 from cprs_core import BudgetError, Compression, InputError, Instruction, Span
 from cprs_core.engine import WindowScores
@@ -92,3 +93,22 @@ class FakeCompressor:
         results = self.compress_documents(documents, query, instruction, **limits)
         self.calls[-1]["asynchronous"] = True
         return results
+
+
+def compression(source: str, ranges: Sequence[tuple[int, int]], tag: str = "fact", query: str = "q?") -> Compression:
+    """A result without a model, with some ranges kept."""
+    spans = tuple(Span(a, b, source[a:b], 0.5, tag) for a, b in ranges)
+    return Compression(source, spans, 40, 10, query, "Keep it.", "tiny", 0.25)
+
+
+@st.composite
+def sources(draw: Any, odd_text: Any) -> tuple[str, list[tuple[int, int]]]:
+    """A text and disjoint ranges of it that begin and end with what is not white space, as those of the compressor."""
+    text = draw(odd_text)
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=10, unique=True)))
+    ranges = []
+    for start, end in zip(cuts[::2], cuts[1::2], strict=False):
+        piece = text[start:end].lstrip()
+        if piece:
+            ranges.append((end - len(piece), end - len(piece) + len(piece.rstrip())))
+    return text, ranges

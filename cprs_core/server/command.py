@@ -51,7 +51,9 @@ def serve(
 ) -> None:
     """Serve a model over HTTP: compress, rerank, metrics, and requests of many clients in common batches.
 
-    A page to try it out is at /, for browsers. Routes are described at /docs; `cprs_core.CprsClient` and the adapters' `url=` use them.
+    A page to try it out is at /, for browsers.
+
+    Routes are described at /docs; `cprs_core.CprsClient` and the adapters' `url=` use them.
     """
     try:
         import uvicorn  # noqa: F401

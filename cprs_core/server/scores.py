@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -31,16 +30,11 @@ async def scores(body: ScoresRequest, request: Request) -> Response:
     if body.stream:
         # What is wrong with the request is said by the status, before the stream begins.
         await service.run(request, lambda: _check(service, body, instruction))
-
-        def work(emit: Emit) -> None:
-            answer = _answer(service, body, instruction, lambda done, all: emit(("progress", {"done": done, "windows": all})))
-            emit(("done", answer))
-
-        return events(request, work)
+        return events(request, lambda emit: emit(("done", answer(service, body, instruction, emit))))
 
     def whole() -> bytes:
         _check(service, body, instruction)
-        return dump(_answer(service, body, instruction))
+        return dump(answer(service, body, instruction))
 
     return Response(await service.run(request, whole), media_type="application/json")
 
@@ -51,12 +45,13 @@ def _check(service: Service, body: ScoresRequest, instruction: Instruction) -> N
     checked_count(service, [body.text])
 
 
-def _answer(
-    service: Service,
-    body: ScoresRequest,
-    instruction: Instruction,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+def answer(service: Service, body: ScoresRequest, instruction: Instruction, emit: Emit | None = None) -> dict[str, Any]:
+    """The answer to a request; how far it is goes to ``emit``."""
+
+    def progress(done: int, windows: int) -> None:
+        if emit is not None:
+            emit(("progress", {"done": done, "windows": windows}))
+
     compressor, began = service.compressor, time.perf_counter()
     with span("cprs.scores", {"cprs.documents": 1}):
         found = compressor.candidates(body.text, body.query, instruction, threshold=body.threshold, progress=progress)

@@ -1,4 +1,4 @@
-"""The page in a real browser, in front of a real server. Every page must be free of faults and of requests to other hosts."""
+"""The page in a real browser, in front of a real server. No page may have faults or ask other hosts."""
 
 from contextlib import ExitStack
 

@@ -74,7 +74,8 @@ def test_what_is_shown_is_what_is_kept(visit, compressor, prose):
     assert f"in {len(result.spans)} span" in said
     assert "".join(page.locator("mark").all_text_contents()) == "".join(span.text for span in result.spans)
     assert page.locator("mark.first").count() == len(result.spans)
-    assert all("fact, score 0." in title for title in page.eval_on_selector_all("mark", "all => all.map((one) => one.title)"))
+    titles = page.eval_on_selector_all("mark", "all => all.map((one) => one.title)")
+    assert all(re.fullmatch(r"fact, score 0\.\d\d", title) for title in titles)
     while page.locator("details:not([open])").count():
         page.locator("details:not([open]) summary").first.click()
     text = page.evaluate("document.querySelectorAll('summary').forEach((one) => one.remove()), view.textContent")
@@ -274,7 +275,7 @@ def test_markup_in_a_text_is_shown_and_never_run(visit, server):
 
 
 def test_what_is_copied_makes_the_same_result(visit, server):
-    text = "It's \"odd\": $HOME `id` \\ 100% 😀 end.\nEND\nNobody knows why. 中文句子。\t<|im_end|> " * 5
+    text = 'It\'s "odd": $HOME `id` \\ 100% 😀 end.\nEND\nNobody knows why. 中文句子。\t<|im_end|> ' * 5
     page = visit()
     page.select_option("#preset", "own")
     compress(page, text, QUERY, words="Keep 'it' and \"that\".")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cprs_core import Instruction
 from cprs_core.selection import select
 from cprs_core.server.schemas import ScoresRequest
-from cprs_core.server.scores import _answer
+from cprs_core.server.scores import answer
 
 QUERY = "When does the licence end?"
 SELECT = """async ([text, answer, budgets]) => {
@@ -18,7 +18,8 @@ SELECT = """async ([text, answer, budgets]) => {
   const source = new Source(text), table = tableOf(answer), found = [];
   for (const budget of budgets) {
     const {spans, kept} = budget ? await select(table, budget, source, count) : {spans: decided(table), kept: null};
-    found.push({spans: spans.map(({start, end, score, tag}) => [start, end, score, tag]), kept, text: joined(source, spans)});
+    const rows = spans.map(({start, end, score, tag}) => [start, end, score, tag]);
+    found.push({spans: rows, kept, text: joined(source, spans)});
   }
   return found;
 }"""
@@ -40,9 +41,9 @@ def selecting(visit, server):
     def compare(text, preset, threshold, budgets, greedy):
         greed[0] = greedy
         asked = ScoresRequest(text=text, query=QUERY, preset=preset, threshold=threshold, cuts=True)
-        answer = json.loads(json.dumps(_answer(server.service, asked, asked.wanted())))
+        body = json.loads(json.dumps(answer(server.service, asked, asked.wanted())))
         scored = compressor.candidates(text, QUERY, Instruction.preset(preset), threshold=threshold)
-        for budget, found in zip(budgets, page.evaluate(SELECT, [text, answer, budgets]), strict=True):
+        for budget, found in zip(budgets, page.evaluate(SELECT, [text, body, budgets]), strict=True):
             share = 0.0  # the candidates that the model keeps are those near the best already
             (ranges,) = select([scored], budget, None, share, count)
             assert [span[:2] + span[3:] for span in found["spans"]] == [[a, b, tag] for a, b, _, tag in ranges]
@@ -90,5 +91,3 @@ def test_offsets_are_those_of_code_points(visit, odd_text):
         assert page.evaluate(slices, [text, cuts]) == [len(text), *(text[start:end] for start, end in cuts)]
 
     check()
-
-
