@@ -2,14 +2,15 @@
 so they need no key; what the page asks of the service does.
 
 index.html, style.css
-main.js       the form, and what happens when
+main.js       the form, and what happens when it is sent
+input.js      the text: typed, pasted, of a file, or example.txt
 run.js        a run of the model: /v1/scores with progress
+amount.js     how much to keep, chosen anew without a run
 selection.js  what a budget keeps: the rule of cprs_core.selection
 view.js       the text with its kept spans
-offsets.js    code points (the service) and UTF-16 units (browsers)
-service.js    requests and their problems
 share.js      a result as text, JSON, curl and Python
-example.txt   what the button "Try an example" loads
+service.js    requests, and what goes wrong with them
+page.js, offsets.js: what they share
 """
 
 from __future__ import annotations
