@@ -59,9 +59,7 @@ def scripted_llm(answers: Sequence[ChatMessage], sent: list[list[ChatMessage]]) 
 Calls = list[list[str]]  # the texts that an LLM is sent, call by call
 
 
-def langchain_agent(
-    question: str, text: str, compressor: Any, options: dict[str, Any], asynchronous: bool
-) -> list[list[str]]:
+def langchain_agent(question: str, text: str, compressor: Any, asynchronous: bool, **options: Any) -> Calls:
     """LangChain's ``create_agent``; no compressor = as it is."""
     call = {"name": TOOL, "args": {"topic": "everything"}, "id": "1"}
     chat = ScriptedChat(messages=iter([AIMessage("", tool_calls=[call]), AIMessage("Done.")]))
@@ -73,9 +71,7 @@ def langchain_agent(
     return [[str(message.text) for message in messages] for messages in chat.sent]
 
 
-def llamaindex_agent(
-    question: str, text: str, compressor: Any, options: dict[str, Any], asynchronous: bool
-) -> list[list[str]]:
+def llamaindex_agent(question: str, text: str, compressor: Any, asynchronous: bool, **options: Any) -> Calls:
     """LlamaIndex's ``FunctionAgent``, which is asynchronous; the synchronous way is a loop of calls."""
     wanted = ToolCallBlock(tool_call_id="1", tool_name=TOOL, tool_kwargs={"topic": "everything"})
     answers = [ChatMessage(role="assistant", blocks=[wanted]), ChatMessage(role="assistant", content="Done.")]

@@ -20,6 +20,12 @@ def as_chat(message: BaseMessage) -> dict[str, Any]:
     return {"role": _ROLES.get(message.type, message.type), "content": message.content}
 
 
+def as_asked(message: BaseMessage) -> dict[str, Any]:
+    """The same, for finding questions: a compressed message asks what it was compressed for, not all that is left of it."""
+    query = message.response_metadata.get(METADATA_KEY, {}).get("query")
+    return as_chat(message) if query is None else {**as_chat(message), "content": query}
+
+
 def texts(message: BaseMessage) -> list[str]:
     """The texts of a human's or a tool's message."""
     return [text.text for text in chat.texts(as_chat(message))]

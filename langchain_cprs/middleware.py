@@ -19,7 +19,7 @@ from cprs_core.chat.query import last_question, tool_query
 from cprs_core.chat.shrink import Plan, Shrinker
 from cprs_core.errors import InputError
 
-from .messages import as_chat, is_fresh, texts, with_sent
+from .messages import as_asked, is_fresh, texts, with_sent
 from .tools import OURS, read_original_tool
 
 ToolResult = ToolMessage | Command[Any]
@@ -130,7 +130,7 @@ class CPRSMessagesMiddleware(_Middleware):
 
     def _plan(self, messages: Sequence[AnyMessage]) -> Plan:
         fresh = {number for number, m in enumerate(messages) if isinstance(m, HumanMessage) and is_fresh(m)}
-        return self._shrinker.plan([as_chat(message) for message in messages], fresh)
+        return self._shrinker.plan([as_asked(message) for message in messages], fresh)
 
 
 def _update(messages: Sequence[AnyMessage], plan: Plan) -> dict[str, Any] | None:
@@ -143,7 +143,7 @@ def _query(request: ToolCallRequest) -> str:
     state = request.state
     found = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", state)
     messages = convert_to_messages(found) if isinstance(found, list) else []
-    return tool_query(last_question([as_chat(m) for m in messages if m.type == "human"]), request.tool_call["args"])
+    return tool_query(last_question([as_asked(m) for m in messages if m.type == "human"]), request.tool_call["args"])
 
 
 def _tool_messages(result: Any) -> list[ToolMessage]:

@@ -41,7 +41,7 @@ class CPRSMemory(BaseMemory, AgentOptions):
     memory: SerializeAsAny[BaseMemory] = Field(default_factory=Memory.from_defaults)
     roles: tuple[Literal["user", "tool"], ...] = ("user",)
     _shrinker: Shrinker = PrivateAttr()
-    _done: set[str] = PrivateAttr(default_factory=set)  # hashes of compressed texts, for they may enter again
+    _done: dict[str, str] = PrivateAttr(default_factory=dict)  # what compressed texts are for, by their hashes
 
     @field_validator("memory", mode="before")
     @classmethod
@@ -129,26 +129,30 @@ class CPRSMemory(BaseMemory, AgentOptions):
     def _plan(self, history: list[ChatMessage], messages: list[ChatMessage]) -> Plan:
         entering = enumerate(messages, len(history))
         among = {number for number, m in entering if m.role.value in self.roles and _hash(m) not in self._done}
-        return self._shrinker.plan([_as_chat(message) for message in (*history, *messages)], among)
+        return self._shrinker.plan([self._as_chat(message) for message in (*history, *messages)], among)
+
+    def _as_chat(self, message: ChatMessage) -> dict[str, Any]:
+        """A message as chats have it. A compressed one asks what it was compressed for, not all that is left of it."""
+        texts = (
+            [{"type": "text", "text": asked}]
+            if (asked := self._done.get(_hash(message)))
+            else [
+                {"type": "text", "text": block.text} if isinstance(block, TextBlock) else {"type": block.block_type}
+                for block in message.blocks
+            ]
+        )
+        return {"role": message.role.value, "content": texts}
 
     def _put_in(self, plan: Plan, offset: int, messages: list[ChatMessage]) -> list[ChatMessage]:
         """Copies of messages as they are sent."""
-        sent = {number - offset: how.texts for number, how in plan.sent.items() if how.texts}
-        entering = [
-            message.model_copy(update={"blocks": with_texts(message.blocks, sent[number])}) if number in sent else message
-            for number, message in enumerate(messages)
-        ]
-        self._done.update(_hash(entering[number]) for number in sent)
+        entering = list(messages)
+        for number, sent in plan.sent.items():
+            if sent.texts:
+                message = messages[number - offset]
+                shorter = message.model_copy(update={"blocks": with_texts(message.blocks, sent.texts)})
+                self._done[_hash(shorter)] = sent.note["query"]
+                entering[number - offset] = shorter
         return entering
-
-
-def _as_chat(message: ChatMessage) -> dict[str, Any]:
-    """A message as chats have it."""
-    parts = [
-        {"type": "text", "text": block.text} if isinstance(block, TextBlock) else {"type": block.block_type}
-        for block in message.blocks
-    ]
-    return {"role": message.role.value, "content": parts}
 
 
 def _hash(message: ChatMessage) -> str:

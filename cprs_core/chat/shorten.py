@@ -156,30 +156,33 @@ class _Job:
 
     def finish(self, results: Sequence[Compression], compressor: ChatCompressor) -> Sent:
         """How they are sent, given the compressions of ``documents``."""
-        texts, spans = list(self._texts), []
-        read, kept = sum(result.input_tokens for result in results), 0
-        for (number, start, end), result in reversed(list(zip(self._pieces, results, strict=True))):  # offsets stay true
-            short = result.text or NOTHING
-            tokens = result.kept_tokens or compressor.count_tokens(NOTHING)
+        words, spans, read, kept = list(self.documents), [], 0, 0
+        for index, ((number, start, _), result) in enumerate(zip(self._pieces, results, strict=True)):
+            short, tokens = result.text or NOTHING, result.kept_tokens or compressor.count_tokens(NOTHING)
             if len(short) < len(result.source) and tokens < result.input_tokens:
-                texts[number] = texts[number][:start] + short + texts[number][end:]
+                words[index], last = short, index
                 offset = sum(len(text) + 2 for text in self._texts[:number]) + start
-                spans += [[offset + s.start, offset + s.end, s.score, s.tag] for s in reversed(result.spans)]
-                kept += tokens
+                spans += [[offset + span.start, offset + span.end, span.score, span.tag] for span in result.spans]
             else:
-                kept += result.input_tokens
-        note: dict[str, Any] = {
-            "spans": spans[::-1],
+                tokens = result.input_tokens
+            read, kept = read + result.input_tokens, kept + tokens
+        if kept >= read:
+            return Sent(note={"whole": NO_GAIN})
+        note = {
+            "spans": spans,
             "input_tokens": read,
             "kept_tokens": kept,
             "original_length": len(self.original),
             "model": results[0].model,
             "query": self._query,
         }
-        if self._references and kept < read:
-            note["reference"] = self._references.key(self.original)
-            texts[-1] += self._references.hint(note["reference"], kept, read)
-        if kept >= read or sum(map(len, texts)) >= sum(map(len, self._texts)):
+        if self._references:
+            note["reference"] = key = self._references.key(self.original)
+            words[last] += self._references.hint(key, kept, read)
+        texts = list(self._texts)
+        for (number, start, end), piece in reversed(list(zip(self._pieces, words, strict=True))):  # offsets stay true
+            texts[number] = texts[number][:start] + piece + texts[number][end:]
+        if sum(map(len, texts)) >= sum(map(len, self._texts)):
             return Sent(note={"whole": NO_GAIN})
         return Sent(tuple(texts), read, kept, note)
 
