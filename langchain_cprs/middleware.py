@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from langchain.agents.middleware import AgentMiddleware, AgentState, ToolCallRequest
+from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage, convert_to_messages
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
@@ -22,10 +22,13 @@ from cprs_core.errors import InputError
 from .messages import as_asked, is_fresh, texts, with_sent
 from .tools import OURS, read_original_tool
 
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ToolCallRequest
+
 ToolResult = ToolMessage | Command[Any]
 
 
-class _Middleware(AgentMiddleware[AgentState[Any], Any, Any]):
+class _Middleware(AgentMiddleware[AgentState[Any], Any]):
     """What both have in common: the options, and the tool that reads originals."""
 
     def __init__(self, **options: Unpack[AgentArguments]) -> None:

@@ -122,13 +122,4 @@ def read_original_tool(**options: Unpack[AgentArguments]) -> FunctionTool:
 
 def _with(output: ToolOutput, sent: Sent) -> ToolOutput:
     """A new output as it is sent; the output itself where it stays whole."""
-    if not sent.texts:
-        return output
-    return ToolOutput(
-        tool_name=output.tool_name,
-        blocks=with_texts(output.blocks, sent.texts),
-        raw_input=output.raw_input,
-        raw_output=output.raw_output,
-        is_error=output.is_error,
-        exception=output.exception,
-    )
+    return output.model_copy(update={"blocks": with_texts(output.blocks, sent.texts)}) if sent.texts else output
