@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
-from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage, convert_to_messages
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
@@ -33,7 +33,7 @@ class _Middleware(AgentMiddleware[AgentState[Any], Any]):
 
     def __init__(self, **options: Unpack[AgentArguments]) -> None:
         super().__init__()
-        self.options = AgentOptions(**options)  # type: ignore[arg-type]  # pydantic converts
+        self.options = AgentOptions.model_validate(options)
         self.tools = [] if self.options.store is None else [read_original_tool(**options)]
         self._shortener, self._arguments = self.options.shortener(), self.options.arguments()
 
@@ -145,8 +145,8 @@ def _update(messages: Sequence[AnyMessage], plan: Plan) -> dict[str, Any] | None
 def _query(request: ToolCallRequest) -> str:
     state = request.state
     found = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", state)
-    messages = convert_to_messages(found) if isinstance(found, list) else []
-    return tool_query(last_question([as_asked(m) for m in messages if m.type == "human"]), request.tool_call["args"])
+    humans = [as_asked(m) for m in found if isinstance(m, HumanMessage)] if isinstance(found, list) else []
+    return tool_query(last_question(humans), request.tool_call["args"])
 
 
 def _tool_messages(result: Any) -> list[ToolMessage]:
@@ -160,6 +160,8 @@ def _tool_messages(result: Any) -> list[ToolMessage]:
 
 def _put(result: Any, new: Mapping[int, ToolMessage]) -> Any:
     """The same result with new messages, by the ``id()`` of the old ones."""
+    if not new:
+        return result
     if isinstance(result, ToolMessage):
         return new.get(id(result), result)
     if isinstance(result, Command):

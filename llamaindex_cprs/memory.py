@@ -30,8 +30,9 @@ class CPRSMemory(BaseMemory, AgentOptions):
 
     Args:
         memory: the memory that keeps the messages; None = ``Memory.from_defaults()``.
-        roles: whose messages are compressed. An agent sends a tool's output to the LLM before it enters the memory, so tool
-            outputs are better compressed with :func:`compress_tool`; ``("user", "tool")`` is for those of other tools.
+        roles: whose messages are compressed. An agent sends a tool's output to the LLM before it enters the memory, so
+            outputs are better compressed with :func:`compress_tool`. ``("user", "tool")`` is for tools that are not: what
+            both compress is compressed twice.
         options: see :class:`~cprs_core.chat.options.AgentOptions`; a budget holds for each message.
 
     Raises:

@@ -50,7 +50,7 @@ def compress_tool(
         if not callable(tool):
             raise InputError(f"a tool or a function can be wrapped, not {type(tool).__name__}")
         tool = FunctionTool.from_defaults(tool)
-    return CompressedTool(adapt_to_async_tool(tool), AgentOptions(**options), query)  # type: ignore[arg-type]
+    return CompressedTool(adapt_to_async_tool(tool), AgentOptions.model_validate(options), query)
 
 
 class CompressedTool(FunctionTool):
@@ -116,7 +116,7 @@ def read_original_tool(**options: Unpack[AgentArguments]) -> FunctionTool:
     Raises:
         InputError: no store; and, told to the agent, an unknown reference.
     """
-    reader = OriginalReader(AgentOptions(**options))  # type: ignore[arg-type]  # pydantic converts
+    reader = OriginalReader(AgentOptions.model_validate(options))
     return FunctionTool.from_defaults(reader.read, name=TOOL, description=ABOUT, async_fn=reader.aread)
 
 

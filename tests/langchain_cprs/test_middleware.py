@@ -39,11 +39,6 @@ def search(topic: str) -> str:
     return LONG
 
 
-@pytest.fixture
-def words() -> WordCompressor:
-    return WordCompressor()
-
-
 def calls(*names: str, **args: Any) -> AIMessage:
     given = args or {"topic": "leases"}
     return AIMessage("", tool_calls=[{"name": name, "args": given, "id": f"{n}"} for n, name in enumerate(names)])
@@ -289,7 +284,7 @@ class TestGraphs:
     @pytest.mark.parametrize("as_list", [False, True])
     def test_any_state_will_do(self, words: WordCompressor, as_list: bool, asynchronous: bool) -> None:
         middleware = CPRSToolOutputMiddleware(compressor=words, min_tokens=20)
-        messages = [("user", "Who?")]
+        messages = [HumanMessage("Who?"), AIMessage("So?")]
         given = [LONG]
 
         def handler(request: ToolCallRequest) -> ToolMessage:
