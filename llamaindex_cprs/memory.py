@@ -26,7 +26,7 @@ class CPRSMemory(BaseMemory, AgentOptions):
     for word. JSON and blocks that are no text are left alone. Emits :class:`TextCompressionStartEvent` and
     :class:`TextCompressionEndEvent`.
 
-    ``agent.run("...", memory=CPRSMemory(max_tokens=500))``
+    ``await agent.run(user_msg="...", memory=CPRSMemory(max_tokens=500))``
 
     Args:
         memory: the memory that keeps the messages; None = ``Memory.from_defaults()``.
