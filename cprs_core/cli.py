@@ -21,7 +21,7 @@ from .errors import CprsError, InputError
 from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction
 from .models import BUNDLED, DEFAULT_MODEL
-from .options import Device, Dtype, Model, WindowSize
+from .options import Device, Dtype, Model, Skim, WindowSize
 from .proxy.command import proxy
 from .result import Compression
 from .server.command import serve
@@ -97,9 +97,7 @@ def compress(
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
-    early_exit: Annotated[
-        bool, typer.Option(help="Let windows with nothing in them stop early, if the model was trained for it.")
-    ] = True,
+    skim: Skim = True,
     format: Annotated[
         Format,
         typer.Option(help="What to print: the kept text; or the whole one with it marked, in colours (terminal) or HTML."),
@@ -119,9 +117,7 @@ def compress(
         check(plot)
     from .compressor import ContextCompressor
 
-    compressor = ContextCompressor.from_pretrained(
-        model, device=device, dtype=dtype, window_size=window_size, early_exit=early_exit
-    )
+    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size, skim=skim)
     results = compressor.compress_documents(
         texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
     )
@@ -161,8 +157,9 @@ def train(
     ),
     recipe: Annotated[Path | None, typer.Option(help="A recipe.json; the options below change single values of it.")] = None,
     bidirectional: Annotated[int | None, typer.Option(help="How many upper layers look both ways.")] = None,
-    early_exit: Annotated[
-        int | None, typer.Option(help="Train an exit for windows with nothing in them, behind so many causal layers.")
+    skim: Annotated[
+        int | None,
+        typer.Option(help="Leave the critic as it is; train a skimmer for long texts, behind so many of its causal layers."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -186,7 +183,7 @@ def train(
         text,
         base=base,
         bidirectional=bidirectional,
-        early_exit=early_exit,
+        skim=skim,
         steps=steps,
         learning_rate=learning_rate,
         seed=seed,

@@ -20,13 +20,19 @@ Ranges = list[tuple[int, int, float, int]]
 
 @dataclass(frozen=True)
 class Scored:
-    """A text with the scores of its tokens, and the candidates that they make. ``limit`` is the score from which the
-    model keeps one."""
+    """A text with the scores of its tokens, and the candidates that they make.
+
+    Attributes:
+        limit: the score from which the model keeps a candidate.
+        skimmed_to: the largest budget with which this text alone is skimmed, so that all budgets up to there have scores in
+            common, and all larger ones; None if it is always read in full.
+    """
 
     text: str
     scores: TokenScores
     candidates: Candidates
     limit: float | None
+    skimmed_to: int | None = None
 
 
 def select(

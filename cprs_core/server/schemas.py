@@ -113,11 +113,12 @@ class CompressResponse(BaseModel):
 
 
 class ScoresRequest(Wanted):
-    """One text and a query. ``cuts``: also the clauses and words that small budgets choose from. ``stream``: server-sent
-    events ``progress``, then ``done`` with the answer."""
+    """One text and a query. ``max_tokens``: a budget that the scores are for, see ``skimmed_to``. ``cuts``: also the clauses
+    and words that small budgets choose from. ``stream``: server-sent events ``progress``, then ``done`` with the answer."""
 
     text: StrictStr
     query: StrictStr
+    max_tokens: StrictInt | None = None
     threshold: Number | None = None
     cuts: bool = False
     stream: bool = False
@@ -141,7 +142,8 @@ class CandidatesBody(Pieces):
 
 
 class ScoresResponse(BaseModel):
-    """What can be kept of a text."""
+    """What can be kept of a text. ``skimmed_to``: without a budget, or with one up to so many tokens, the text is skimmed;
+    with a larger one all of it is read. The scores are those for the ``max_tokens`` of the request; null: for any."""
 
     model: str
     query: str
@@ -150,6 +152,7 @@ class ScoresResponse(BaseModel):
     tags: list[str]
     input_tokens: int
     seconds: float
+    skimmed_to: int | None
     candidates: CandidatesBody
     clauses: Pieces | None = None
     words: Pieces | None = None

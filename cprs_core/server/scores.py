@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from ..budget import check_budget
 from ..instruction import Instruction
-from ..selection import cuts
+from ..selection import Scored, cuts
 from ..spans import Candidates
 from .events import Emit, dump, events
 from .routes import checked_count, service_of
@@ -40,7 +40,7 @@ async def scores(body: ScoresRequest, request: Request) -> Response:
 
 
 def _check(service: Service, body: ScoresRequest, instruction: Instruction) -> None:
-    check_budget(None, None, body.threshold)
+    check_budget(body.max_tokens, None, body.threshold)
     instruction.render(body.query)
     checked_count(service, [body.text])
 
@@ -54,11 +54,11 @@ def answer(service: Service, body: ScoresRequest, instruction: Instruction, emit
 
     compressor, began = service.compressor, time.perf_counter()
     with span("cprs.scores", {"cprs.documents": 1}):
-        found = compressor.candidates(body.text, body.query, instruction, threshold=body.threshold, progress=progress)
-        smaller = zip(("clauses", "words"), map(_columns, cuts(found)), strict=True) if body.cuts else ()
+        found = compressor.candidates(
+            body.text, body.query, instruction, max_tokens=body.max_tokens, threshold=body.threshold, progress=progress
+        )
         read = len(found.scores.starts)
         service.metrics.texts(read, 0)
-        kept = {"kept": found.candidates.kept.tolist(), "whole": found.candidates.whole.tolist()}
         return {
             "model": compressor.model_name,
             "query": body.query,
@@ -67,9 +67,16 @@ def answer(service: Service, body: ScoresRequest, instruction: Instruction, emit
             "tags": list(instruction.tags),
             "input_tokens": read,
             "seconds": time.perf_counter() - began,
-            "candidates": {**_columns(found.candidates), **kept},
-            **dict(smaller),
+            "skimmed_to": found.skimmed_to,
+            **pieces(found, body.cuts),
         }
+
+
+def pieces(found: Scored, smaller: bool) -> dict[str, Any]:
+    """The candidates by column, and if so wished what they can be cut into."""
+    kept = {"kept": found.candidates.kept.tolist(), "whole": found.candidates.whole.tolist()}
+    columns = {"candidates": {**_columns(found.candidates), **kept}}
+    return columns | (dict(zip(("clauses", "words"), map(_columns, cuts(found)), strict=True)) if smaller else {})
 
 
 def _columns(pieces: Candidates) -> dict[str, list[Any]]:

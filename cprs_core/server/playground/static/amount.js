@@ -1,6 +1,6 @@
 /** How much to keep: the model's decision or a budget, chosen anew without a run of the model. */
 import {$, guarded, number, percent} from "./page.js";
-import {Choice, decided, joined, select} from "./selection.js";
+import {Choice, decided, joined, select, tableOf} from "./selection.js";
 import {show} from "./view.js";
 
 const STOPS = Number($("budget").max);
@@ -31,7 +31,10 @@ export class Amount {
     return this.#result.answer.input_tokens;
   }
 
-  /** Takes a new result, and shows what the model decides. Fills in spans, kept and budget, then and whenever they change. */
+  /**
+   * Takes a new result, and shows what the model decides. Fills in spans, kept and budget, then and whenever they change.
+   * Its `readAll` gives the answer for budgets over `skimmed_to`.
+   */
   async take(result) {
     this.#result = result;
     this.#opened.clear();
@@ -45,41 +48,74 @@ export class Amount {
 
   /** The result, once what is being chosen has been. */
   async settled() {
-    for (let done = null; done !== this.#done; ) await (done = this.#done);
+    for (let done = null; done !== this.#done; ) await (done = this.#done).catch(() => {});
+    await this.#done;
     return this.#result;
   }
 
   choose() {
     this.#latest?.abort();
     this.#latest = new AbortController();
-    const work = this.#choose(this.#latest.signal);
-    this.#done = work.catch(() => {}); // whoever called hears of it
-    return work;
+    this.#done = this.#choose(this.#latest.signal);
+    return this.#done;
+  }
+
+  async #choose(signal) {
+    const budget = $("by-budget").checked ? Number($("tokens").value) : null;
+    $("found").setAttribute("aria-busy", "true");
+    try {
+      const found = await (budget === null ? this.#decided(signal) : this.#fitting(budget, signal));
+      signal.throwIfAborted();
+      this.#keep({...found, budget});
+    } finally {
+      if (!signal.aborted) $("found").setAttribute("aria-busy", "false");
+    }
+  }
+
+  async #decided(signal) {
+    const {table, source} = this.#result;
+    const spans = decided(table);
+    return {spans, kept: await this.#service.count(joined(source, spans), signal)};
   }
 
   /** What a budget keeps is shown at once, and again when the service has counted its tokens. */
-  async #choose(signal) {
-    const {table, source, answer} = this.#result;
-    const budget = $("by-budget").checked ? Number($("tokens").value) : null;
-    const count = (text) => this.#service.count(text, signal);
-    if (budget === null) {
-      const spans = decided(table);
-      this.#keep({budget, spans, kept: await count(joined(source, spans))});
-      return;
-    }
-    $("found").setAttribute("aria-busy", "true");
+  async #fitting(budget, signal) {
+    const result = this.#result, {source, answer} = result;
+    const skimmed = budget <= (answer.skimmed_to ?? Infinity);
+    const table = skimmed ? result.table : result.fullTable;
     await new Promise(requestAnimationFrame);
     signal.throwIfAborted();
-    show($("view"), source, new Choice(table, budget).spans(), answer.tags, this.#opened);
+    show($("view"), source, new Choice(table ?? result.table, budget).spans(), answer.tags, this.#opened);
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
     signal.throwIfAborted();
-    this.#keep({budget, ...(await select(table, budget, source, count))});
+    return select(table ?? (await this.#full(result)), budget, source, (text) => this.#service.count(text, signal));
+  }
+
+  /** A long text is skimmed first; for a larger budget all of it is read, once, however the slider moves meanwhile. */
+  #full(result) {
+    result.reading ??= this.#read(result).finally(() => {
+      result.reading = null;
+      $("reading").hidden = true;
+    });
+    return result.reading;
+  }
+
+  async #read(result) {
+    $("status").textContent = `Over ${number(result.answer.skimmed_to)} tokens the model reads all of the text, once…`;
+    $("reading").removeAttribute("value");
+    $("reading").hidden = false;
+    try {
+      const answer = await result.readAll((done, all) => Object.assign($("reading"), {max: all, value: done}));
+      return (result.fullTable = tableOf(answer));
+    } catch (error) {
+      if (error.name !== "AbortError") $("status").textContent = "No result for this budget.";
+      throw error;
+    }
   }
 
   #keep(found) {
     const {source, answer} = Object.assign(this.#result, found);
     show($("view"), source, found.spans, answer.tags, this.#opened);
-    $("found").setAttribute("aria-busy", "false");
     const spans = `${number(found.spans.length)} ${found.spans.length === 1 ? "span" : "spans"}`;
     const share = percent(this.#all ? found.kept / this.#all : 0);
     const counts = `Kept ${number(found.kept)} of ${number(this.#all)} tokens (${share}) in ${spans}`;

@@ -11,15 +11,16 @@ import {go} from "./view.js";
 
 const service = new Service();
 const amount = new Amount(service);
-let running = null; // AbortController of the run, if there is one
+let latest = new AbortController(); // of the last result, and what is still asked for it
+let running = null; // the same while the model runs
 
 async function start() {
   const {text, file} = given(), question = asked();
   if (!text.trim()) throw missing("text", "There is no text", "Paste one, open a file, or try the example.");
   if (!question.query.trim()) throw missing("query", "There is no question", "Ask one, or say what you are looking for.");
   service.key = $("key").value.trim();
-  running?.abort();
-  const mine = (running = new AbortController());
+  latest.abort();
+  const mine = (latest = running = new AbortController());
   busy(true);
   $("status").textContent = "The model reads the text…";
   try {
@@ -27,7 +28,8 @@ async function start() {
     $("found").hidden = false;
     $("result-title").textContent = question.query;
     const needsKey = service.settings.needs_key;
-    await amount.take({source: new Source(text), file, asked: question, answer, table: tableOf(answer), needsKey});
+    const readAll = (progress) => run(service, {text, ...question, max_tokens: answer.skimmed_to + 1}, progress, mine.signal);
+    await amount.take({source: new Source(text), file, asked: question, answer, table: tableOf(answer), readAll, needsKey});
     $("result-title").focus();
   } catch (error) {
     $("status").textContent = error.name === "AbortError" ? "Stopped." : "No result.";

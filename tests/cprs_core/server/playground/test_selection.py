@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cprs_core import Instruction
-from cprs_core.selection import select
-from cprs_core.server.schemas import ScoresRequest
-from cprs_core.server.scores import answer
+from cprs_core.instruction import UNITS
+from cprs_core.segments import segment
+from cprs_core.selection import Scored, kept_text, select
+from cprs_core.server.scores import pieces
+from cprs_core.spans import TokenScores, candidates
 
 QUERY = "When does the licence end?"
 SELECT = """async ([text, answer, budgets]) => {
@@ -23,56 +26,68 @@ SELECT = """async ([text, answer, budgets]) => {
   }
   return found;
 }"""
-PRESETS = ("sentences", "answer", "paragraphs", "code")
+COUNTS = {"few": lambda text: len(text) // 5, "as expected": lambda text: len(text) // 2, "many": lambda text: len(text)}
 
 
 @pytest.fixture
-def selecting(visit, server):
-    """A page that selects as the server would, with tokens counted in Python: honestly, or far too many."""
+def selecting(visit):
+    """A page that selects as Python does, from the same candidates, with tokens counted by the same function."""
     page = visit()
-    greed = [0]
-    compressor = server.service.compressor
+    counter = {}
+    page.expose_function("count", lambda text: counter["of"](text))
 
-    def count(text):
-        return compressor.count_tokens(text) + greed[0] * len(text) // 10
-
-    page.expose_function("count", count)
-
-    def compare(text, preset, threshold, budgets, greedy):
-        greed[0] = greedy
-        asked = ScoresRequest(text=text, query=QUERY, preset=preset, threshold=threshold, cuts=True)
-        body = json.loads(json.dumps(answer(server.service, asked, asked.wanted())))
-        scored = compressor.candidates(text, QUERY, Instruction.preset(preset), threshold=threshold)
-        for budget, found in zip(budgets, page.evaluate(SELECT, [text, body, budgets]), strict=True):
-            share = 0.0  # the candidates that the model keeps are those near the best already
-            (ranges,) = select([scored], budget, None, share, count)
+    def compare(scored, budgets, count):
+        counter["of"] = count
+        body = json.loads(json.dumps(pieces(scored, True)))
+        for budget, found in zip(budgets, page.evaluate(SELECT, [scored.text, body, budgets]), strict=True):
+            (ranges,) = select([scored], budget, None, 0.0, count)
             assert [span[:2] + span[3:] for span in found["spans"]] == [[a, b, tag] for a, b, _, tag in ranges]
             assert [span[2] for span in found["spans"]] == pytest.approx([score for _, _, score, _ in ranges], abs=1e-12)
+            assert found["text"] == kept_text(scored.text, ranges)
             if budget:
                 assert found["kept"] == count(found["text"]) <= budget
 
     return compare
 
 
+@st.composite
+def scored_texts(draw, odd_text):
+    """Texts in tokens of two characters, with few different scores, or one, so that many are equal, and two tags."""
+    text, unit = draw(odd_text), draw(st.sampled_from(UNITS))
+    starts = np.arange(0, len(text), 2)
+    grade, most = st.sampled_from([0.0, 0.25, 0.5, 1.0]), 6 * len(starts)
+    grades = st.one_of(st.lists(grade, min_size=most, max_size=most), grade.map(lambda one: [one] * most))
+    values = np.array(draw(grades), np.float32).reshape(-1, 6)
+    labels = (values[:, :4] + 0.1) / (values[:, :4] + 0.1).sum(1, keepdims=True)
+    scores = TokenScores(starts, np.minimum(starts + 2, len(text)), labels, values[:, 4:] / 2)
+    limit = draw(st.sampled_from([None, 0.2]))
+    return Scored(text, scores, candidates(segment(text, unit), scores, unit, limit), limit)
+
+
 def test_by_many_texts_and_budgets(selecting, odd_text):
-    @settings(max_examples=60)
-    @given(
-        odd_text,
-        st.sampled_from(PRESETS),
-        st.sampled_from([None, None, 0.2]),
-        st.lists(st.integers(1, 80), min_size=1, max_size=6),
-        st.sampled_from([0, 0, 1]),
-    )
-    def check(text, preset, threshold, budgets, greedy):
-        selecting(text, preset, threshold, [None, *budgets], greedy)
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
+    @given(scored_texts(odd_text), st.lists(st.integers(1, 30), min_size=1, max_size=6), st.sampled_from(list(COUNTS)))
+    def check(scored, budgets, count):
+        selecting(scored, [None, *budgets], COUNTS[count])
 
     check()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_by_every_budget(selecting, prose, preset):
-    selecting(prose, preset, None, [*range(1, 40), *range(40, 700, 20)], 0)
-    selecting(prose, preset, None, [*range(1, 200, 9)], 1)
+def test_a_word_that_does_not_fit_parts_its_neighbours(selecting):
+    text = "I antidisestablishmentarianism a incomprehensibilities to."
+    starts = np.arange(0, len(text), 2)
+    scores = TokenScores(
+        starts, starts + 2, np.full((len(starts), 4), 0.25, np.float32), np.ones((len(starts), 1), np.float32)
+    )
+    scored = Scored(text, scores, candidates(segment(text, "sentence"), scores, "sentence", None), None)
+    selecting(scored, [1, 2, 3, 4, 5], lambda text: len(text.split()))
+
+
+@pytest.mark.parametrize("preset", ["sentences", "answer", "paragraphs", "code"])
+def test_by_every_budget(selecting, compressor, prose, preset):
+    scored = compressor.candidates(prose, QUERY, Instruction.preset(preset))
+    selecting(scored, [None, *range(1, 40), *range(40, 700, 20)], compressor.count_tokens)
+    selecting(scored, [*range(1, 200, 9)], lambda text: compressor.count_tokens(text) + len(text) // 10)
 
 
 def test_offsets_are_those_of_code_points(visit, odd_text):
