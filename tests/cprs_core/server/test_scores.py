@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from cprs_core import BudgetError, Instruction
+from cprs_core import BudgetError, ContextCompressor, Instruction
 from cprs_core.selection import cuts, select
+from cprs_core.server.playground import FOLDER
 
 from .conftest import slowed
 from .test_routes import problem
@@ -63,10 +64,23 @@ async def test_it_has_an_asynchronous_form_and_checks_its_threshold(compressor, 
         compressor.candidates(prose, QUERY, threshold=2)
 
 
+def test_budgets_that_read_a_text_in_other_ways_have_other_scores():
+    compressor = ContextCompressor.from_pretrained(device="cpu", window_size=512)
+    text = FOLDER.joinpath("example.txt").read_text()
+    edge = compressor.candidates(text, QUERY).skimmed_to
+    for asked, budgets in ((None, (5, edge)), (edge, (5, edge)), (edge + 1, (edge + 1, 300, 10**6))):
+        found = compressor.candidates(text, QUERY, max_tokens=asked)
+        for budget in budgets:
+            (ranges,) = select([found], budget, None, 0.0, compressor.count_tokens)
+            spans = compressor.compress(text, QUERY, max_tokens=budget).spans
+            assert [one[:2] for one in ranges] == [(span.start, span.end) for span in spans]
+            assert [score for _, _, score, _ in ranges] == pytest.approx([span.score for span in spans], abs=1e-5)
+
+
 def test_without_cuts_and_without_text(http):
     body = http.post("/v1/scores", json={"text": "", "query": QUERY}).json()
     assert body["candidates"]["starts"] == [] and body["input_tokens"] == 0
-    assert "clauses" not in body and "words" not in body
+    assert "clauses" not in body and "words" not in body and body["skimmed_to"] is None
 
 
 def told(reply):
@@ -98,7 +112,8 @@ def test_a_stream_that_fails_says_so(compressor, prose, http_of):
         ({"threshold": 2}, 422, "budget-error", "threshold"),
         ({"preset": "none"}, 422, "instruction-error", "unknown preset"),
         ({"preset": "code", "instruction": "Keep it."}, 422, "instruction-error", "one of them"),
-        ({"max_tokens": 5}, 422, "input-error", "max_tokens"),
+        ({"max_tokens": 0}, 422, "budget-error", "max_tokens"),
+        ({"ratio": 0.5}, 422, "input-error", "ratio"),
         ({"text": "word " * 3000}, 413, "limit-error", "1,000 tokens"),
     ],
 )

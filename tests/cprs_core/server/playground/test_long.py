@@ -1,4 +1,4 @@
-"""A megabyte of text stays fluid, and the model that comes with the package answers the example."""
+"""A megabyte of text stays fluid; the model that comes with the package answers the example, and skims long texts."""
 
 import copy
 import statistics
@@ -12,8 +12,8 @@ from cprs_core.engine import Engine
 from cprs_core.server.playground import FOLDER
 
 from ..conftest import living
-from .conftest import finished
-from .test_page import drop
+from .conftest import compress, finished, problem
+from .test_page import asked_again, drop, same
 
 GAPS = """() => {
   window.gaps = [];
@@ -74,3 +74,39 @@ def test_the_model_of_the_package_answers_the_example(visit, small):
         "and turned on again at the end of March."
     )
     assert page.get_attribute("mark", "class") == "s9 first"
+
+
+def test_a_text_that_is_skimmed_is_read_once_for_larger_budgets(visit, small):
+    """As the service does: without a budget, and up to a twentieth of the text, it skims."""
+    text, query = FOLDER.joinpath("example.txt").read_text(), "How much money was spent, and on what?"
+    with living(ContextCompressor(small.checkpoint, window_size=512)) as server:
+        page = visit(server)
+        runs = []
+        page.on("request", lambda request: runs.append(request) if request.url.endswith("/v1/scores") else None)
+        compress(page, text, query)
+        same(*asked_again(server, page, text, query=query))
+        edge = server.service.compressor.candidates(text, query).skimmed_to
+        assert 20 < edge < 60
+        for budget, read in ((20, 1), (edge, 1), (edge + 1, 2), (150, 2), (edge - 1, 2), (800, 2)):
+            page.fill("#tokens", str(budget))
+            finished(page)
+            same(*asked_again(server, page, text, query=query, max_tokens=budget))
+            assert len(runs) == read
+        page.check("#by-model")
+        finished(page)
+        same(*asked_again(server, page, text, query=query))
+        assert page.inner_text("#problem") == "" and page.is_hidden("#reading")
+
+
+def test_a_reading_that_fails_can_be_tried_again(visit, small):
+    with living(ContextCompressor(small.checkpoint, window_size=512)) as server:
+        page = visit(server)
+        page.click("#example")
+        finished(page)
+        page.route("**/v1/scores", lambda route: route.abort())
+        page.fill("#tokens", "200")
+        assert "cannot be reached" in problem(page) and page.inner_text("#status") == "No result for this budget."
+        page.click(".copy[data-as=text]")  # which says so again, and copies nothing else
+        page.unroute("**/v1/scores")
+        page.fill("#tokens", "201")
+        assert finished(page).startswith("Kept") and page.inner_text("#problem") == ""

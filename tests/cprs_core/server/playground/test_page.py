@@ -22,7 +22,7 @@ EVIL = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'
 
 def asked_again(server, page, text, **more):
     """What the API gives for the same, and what the page would copy as JSON."""
-    body = {"text": text, "query": QUERY, **more}
+    body = {"text": text, "query": QUERY} | more
     (expected,) = httpx.post(f"{server.url}/v1/compress", json=body, timeout=30).json()["results"]
     return expected, json.loads(copied(page, "JSON"))
 
