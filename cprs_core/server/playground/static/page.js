@@ -22,7 +22,8 @@ export async function guarded(work) {
 function tell(error) {
   const title = document.createElement("strong");
   title.textContent = error.title ?? "This page failed";
-  $("problem").replaceChildren(title, ` ${error.message}`);
+  const detail = error.status === 401 ? "give one of the service's API keys; this one is missing or wrong." : error.message;
+  $("problem").replaceChildren(title, `: ${detail}`);
   if (error.status !== 401) return;
   $("key-field").hidden = false;
   $("key").focus();

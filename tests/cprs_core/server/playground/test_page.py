@@ -159,7 +159,7 @@ def test_files_that_cannot_be_used(visit, compressor):
     with limited(compressor, max_body=2000) as small:
         page = visit(small)
         drop(page, ("big.txt", b"a" * 2001))
-        assert "Too large big.txt makes a request of 2,001 bytes, and this service takes 2,000." in problem(page)
+        assert "Too large: big.txt makes a request of 2,001 bytes, and this service takes 2,000." in problem(page)
         drop(page, ("a.txt", b"a"), ("b.txt", b"b"))
         expect(page.locator("#problem")).to_contain_text("One file at a time")
         drop(page, ("latin.txt", "café".encode("latin1")))
@@ -179,7 +179,7 @@ def test_what_the_service_refuses_is_shown(visit, compressor):
         page.fill("#query", QUERY)
         page.click("#go")
         shown = problem(page)
-        assert shown.startswith("Too large a request may have 50 tokens, got ") and "(request " in shown
+        assert shown.startswith("Too large: a request may have 50 tokens, got ") and "(request " in shown
         page.select_option("#preset", "own")
         page.fill("#words", " ")
         page.fill("#text", "Few words.")
@@ -208,7 +208,7 @@ def test_a_key_where_there_are_some(visit, compressor, prose):
         page.fill("#query", QUERY)
         page.fill("#key", "wrong" * 5)
         page.click("#go")
-        assert problem(page).startswith("Unauthorized the API key is missing or wrong")
+        assert problem(page).startswith("Unauthorized: give one of the service's API keys")
         assert page.evaluate("document.activeElement.id") == "key"
         compress(page, key=KEY)
         assert KEY not in copied(page, "curl") + copied(page, "Python") and "$CPRS_API_KEY" in copied(page, "curl")
@@ -230,7 +230,7 @@ def test_a_service_that_is_busy_or_gone(visit, compressor, prose):
         other.wait_for_selector("#go:text-is('Stop')")
         page.wait_for_timeout(200)
         page.click("#go")
-        assert problem(page).startswith("Too many requests the service works on 1 requests already")
+        assert problem(page).startswith("Too many requests: the service works on 1 requests already")
         other.click("#go")
         other.wait_for_selector("#go:text-is('Compress')")
         assert other.inner_text("#status") == "Stopped." and other.inner_text("#problem") == ""
