@@ -1,17 +1,21 @@
 """A component of Haystack: documents in, the same documents with only the words that matter out (extra ``haystack``)."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Haystack 2 compares the types of sockets as they are written.
 
 import asyncio
 from dataclasses import replace
 from typing import Any, Unpack
 
-from haystack import Document, component, default_to_dict
-
 from .. import adapters
 from ..adapters import Compressor
+from ..errors import MissingExtraError
 from ..pydantic_options import CompressorOptions, Options
 from ..result import Compression
+
+try:
+    from haystack import Document, component, default_to_dict
+except ImportError as error:
+    raise MissingExtraError("haystack-ai", "haystack") from error
 
 
 @component

@@ -14,11 +14,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from litellm.exceptions import BadRequestError
-from litellm.integrations.custom_logger import CustomLogger
-
 from ..chat.compress import MessageCompressor
 from ..chat.shorten import ChatCompressor
+from ..errors import MissingExtraError
+
+try:
+    from litellm.exceptions import BadRequestError
+    from litellm.integrations.custom_logger import CustomLogger
+except ImportError as error:
+    raise MissingExtraError("litellm", "litellm") from error
 
 _CALLS = {
     "completion": "metadata",

@@ -187,7 +187,8 @@ async def test_roots_of_the_client_narrow(connect, tmp_path):
         assert "none that both" in await refused(client, "compress_file", path="mine/a.txt")
 
 
-async def test_progress_is_told_and_grows(connect, compressor, prose):
+async def test_progress_is_told_and_grows(connect, compressor, prose, monkeypatch):
+    monkeypatch.setattr("cprs_core.mcp.server._EVERY", 0.05)
     slow, _ = slowed(compressor, 0.05)
     told = []
 
