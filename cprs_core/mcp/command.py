@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +14,12 @@ from ..models import DEFAULT_MODEL
 from ..options import Device, Dtype, Model, WindowSize
 from ..server.sockets import LOCAL, listen
 from ..terminal import errors
+from .roots import MAX_BYTES, Roots
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from ..compressor import ContextCompressor
-    from .worker import Local
 
 
 def mcp(
@@ -25,7 +27,7 @@ def mcp(
         list[Path] | None,
         typer.Option(help="Folder whose files may be read; give it several times for several.", show_default="no files"),
     ] = None,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of the largest text or file.")] = 10 * 2**20,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of the largest text or file.")] = MAX_BYTES,
     url: Annotated[
         str | None,
         typer.Option(help="A running cprs serve that does the work (key: CPRS_API_KEY).", show_default="a model here"),
@@ -51,52 +53,54 @@ def mcp(
     """
     try:
         from .server import create_server
-        from .worker import Remote
+        from .worker import Local, Remote
     except ImportError as error:
         raise MissingExtraError(error.name or "mcp", "mcp") from error
-    from .roots import Roots
-
     if not http and any(value is not None for value in (host, port, api_keys, allowed_host)):
         raise InputError("--host, --port, --api-keys and --allowed-host are of no use without --http")
     if url is not None and (model != DEFAULT_MODEL or device or dtype or window_size):
         raise InputError("the service at --url has its model loaded; leave out --url, or --model and how to load it")
     roots = Roots.of(root) if root else None
-    worker = Remote(url) if url is not None else _local(model, device=device, dtype=dtype, window_size=window_size)
+    worker = Remote(url) if url is not None else Local(_load(model, device=device, dtype=dtype, window_size=window_size))
     server = create_server(worker, roots, max_bytes=max_bytes)
     reads = f"reads files below {roots}" if roots else "reads no files (--root)"
     if http:
-        _serve(server, host or "127.0.0.1", 8000 if port is None else port, api_keys, allowed_host or [], max_bytes, reads)
+        names = [host or "127.0.0.1", *(allowed_host or [])]
+        run = _on_port(server, names, 8000 if port is None else port, api_keys, max_bytes, reads)
     else:
         errors.print(f"{url or model}, waiting for an MCP client on standard input; {reads}")
-        server.run()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the thread that reads standard input cannot be interrupted
+        run = server.run
+    worker.warm_up()
+    try:
+        run()
+    finally:
+        worker.close()
 
 
-def _local(model: str, **loading: Any) -> Local:
-    from .worker import Local
-
+def _load(model: str, **loading: Any) -> Callable[[], ContextCompressor]:
     def load() -> ContextCompressor:
-        from ..compressor import ContextCompressor
+        from ..compressor import ContextCompressor  # torch
 
         return ContextCompressor.from_pretrained(model, **loading)
 
-    worker = Local(load)
-    worker.warm_up()
-    return worker
+    return load
 
 
-def _serve(
-    server: MCPServer[Any], host: str, port: int, api_keys: Path | None, names: list[str], max_bytes: int, reads: str
-) -> None:
+def _on_port(
+    server: MCPServer[Any], names: list[str], port: int, api_keys: Path | None, max_bytes: int, reads: str
+) -> Callable[[], None]:
+    """What serves on the first of the names, known by all of them."""
     from ..server.auth import Keys
     from .http import PATH, create_app, run
 
-    keys = Keys.load(api_keys)
+    keys, host = Keys.load(api_keys), names[0]
     if host not in LOCAL and not keys:
         raise InputError(
             f"everyone who can reach {host} could use this server and read the files below its roots; give --api-keys, or "
             "leave out --host"
         )
-    known = [*LOCAL, *(name for name in (host, *names) if name not in LOCAL)]
     listener = listen(host, port)
     errors.print(f"listens on http://{host}:{listener.getsockname()[1]}{PATH}; {reads}")
-    run(create_app(server, keys, known, max_bytes=max_bytes), listener)
+    app = create_app(server, keys, list(dict.fromkeys([*LOCAL, *names])), max_bytes=max_bytes)
+    return lambda: run(app, listener)

@@ -13,6 +13,8 @@ from urllib.request import url2pathname
 from ..errors import InputError, LimitError
 from ..instruction import decode_text
 
+MAX_BYTES = 10 * 2**20
+
 
 @dataclass(frozen=True)
 class Roots:

@@ -15,11 +15,10 @@ from pydantic import Field
 from .. import __version__
 from ..adapters import parse_instruction
 from ..errors import CprsError, InputError, LimitError
-from .roots import Roots
+from .roots import MAX_BYTES, Roots
 from .shapes import Kept, MaxTokens, Query, Ratio, Result, Threshold, What
 from .worker import Report, Worker
 
-MAX_BYTES = 10 * 2**20
 NOTHING = "Nothing in the text seems to matter for the query. With max_tokens, the best of it is kept anyway."
 _EVERY = 0.5  # seconds between two notifications of progress
 

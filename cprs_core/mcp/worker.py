@@ -19,6 +19,7 @@ from ..server.ticket import Gone, Ticket, current
 
 if TYPE_CHECKING:
     from ..compressor import ContextCompressor
+    from ..server.scheduler import SharedEngine
 
 Report = Callable[[int, int | None], None]  # how far it is, and of how much if that is known; any thread may call it
 
@@ -31,6 +32,10 @@ _logger = logging.getLogger(__name__)
 class Worker(Protocol):
     """Compresses texts for tools."""
 
+    def warm_up(self) -> None:
+        """Prepares for the first call, without waiting."""
+        ...
+
     async def compress(self, text: str, report: Report, **options: Any) -> Compression:
         """Compresses one text.
 
@@ -40,6 +45,10 @@ class Worker(Protocol):
         Raises:
             CprsError: what is wrong with the text or the options, or why it cannot be done.
         """
+        ...
+
+    def close(self) -> None:
+        """Ends what is still at work, before the process ends."""
         ...
 
 
@@ -54,11 +63,12 @@ class Local:
     def __init__(self, load: Callable[[], ContextCompressor]) -> None:
         self._load = load
         self._made: ContextCompressor | None = None
+        self._engine: SharedEngine | None = None
         self._lock = threading.Lock()
         self._limiter = CapacityLimiter(AT_ONCE)
 
     def warm_up(self) -> None:
-        """Loads the model in a thread, so that the first call need not wait for it."""
+        """Loads the model in a thread."""
 
         def load() -> None:
             try:
@@ -80,13 +90,19 @@ class Local:
         finally:
             ticket.cancel(Gone("the call was cancelled"))
 
+    def close(self) -> None:
+        """Ends all work after the batch that runs; a model that is being loaded is waited for."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.close()
+
     def _compressor(self) -> ContextCompressor:
         from ..server.scheduler import SharedEngine  # torch
 
         with self._lock:
             if self._made is None:
                 made = copy.copy(self._load())
-                made.engine = SharedEngine(made.engine)
+                made.engine = self._engine = SharedEngine(made.engine)
                 self._made = made
             return self._made
 
@@ -97,6 +113,9 @@ class Remote:
     def __init__(self, url: str) -> None:
         self._client = AsyncCprsClient(url)
 
+    def warm_up(self) -> None:
+        """Nothing is loaded here."""
+
     async def compress(self, text: str, report: Report, **options: Any) -> Compression:
         began = time.monotonic()
         work = asyncio.ensure_future(self._client.compress(text, **options))
@@ -106,3 +125,6 @@ class Remote:
             return work.result()
         finally:
             work.cancel()
+
+    def close(self) -> None:
+        """Nothing is at work here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import subprocess
@@ -58,6 +59,24 @@ def test_it_ends_with_its_client(tiny_path):
     done = subprocess.run(command(tiny_path), input="", capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout == "" and "waiting for an MCP client" in done.stderr
     assert "Traceback" not in done.stderr and time.monotonic() - began < 30
+
+
+def test_it_ends_with_its_client_while_it_works(tiny_path):
+    """Torn down at work, torch would abort the process."""
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+    call = {"name": "compress_text", "arguments": {"text": ODD * 1500, "query": QUERY}}
+    lines = [
+        {"id": 1, "method": "initialize", "params": hello},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {**call, "_meta": {"progressToken": 1}}},
+    ]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command(tiny_path), **pipes, text=True) as process:
+        for line in lines:
+            print(json.dumps({"jsonrpc": "2.0", **line}), file=process.stdin, flush=True)
+        assert any("windows read" in line for line in process.stdout)
+        process.stdin.close()
+        assert "Traceback" not in process.stderr.read() and process.wait(20) == 0
 
 
 def test_nothing_but_the_protocol_is_on_its_output(tiny_path):
