@@ -42,9 +42,13 @@ class AgentOptions(CompressorOptions):
             raise InputError(f"the compressor must have count_tokens(text), to tell what is long; {name} has none")
         return self
 
-    def shortener(self) -> Shortener:
-        """What does it."""
-        return Shortener(self._resolved, self.min_tokens, self.on_error, self.references())
+    def shortener(self, **watch: Any) -> Shortener:
+        """What does it.
+
+        Args:
+            watch: ``on_start`` and ``on_end`` of a :class:`Shortener`.
+        """
+        return Shortener(self._resolved, self.min_tokens, self.on_error, self.references(), **watch)
 
     def arguments(self) -> dict[str, Any]:
         """What to keep, as the arguments of a compression."""

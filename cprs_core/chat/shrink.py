@@ -103,17 +103,16 @@ class Shrinker:
         Raises:
             Exception: what the compressor raises, if that was chosen.
         """
-        for candidate in plan.new:
-            self.settle(plan, candidate, self._shortener.shorten(*self._job(plan, candidate, arguments)))
+        for one in plan.new:
+            sent = self._shortener.shorten(one.words, plan.question, arguments, one.stays, long=True)
+            self._settle(plan, one, sent)
 
     async def arun(self, plan: Plan, arguments: Mapping[str, Any]) -> None:
         """:meth:`run`; the event loop stays free."""
-        for candidate in plan.new:
-            self.settle(plan, candidate, await self._shortener.ashorten(*self._job(plan, candidate, arguments)))
+        for one in plan.new:
+            sent = await self._shortener.ashorten(one.words, plan.question, arguments, one.stays, long=True)
+            self._settle(plan, one, sent)
 
-    def _job(self, plan: Plan, candidate: Candidate, arguments: Mapping[str, Any]) -> tuple[Any, ...]:
-        return candidate.words, plan.question, arguments, candidate.stays
-
-    def settle(self, plan: Plan, candidate: Candidate, sent: Sent) -> None:
+    def _settle(self, plan: Plan, candidate: Candidate, sent: Sent) -> None:
         """A message that failed stays whole for good, as the provider has it in its cache."""
         plan.put(candidate, self._memory.remember(candidate.key, sent), "failed" if "error" in sent.note else "compressed")
