@@ -30,16 +30,14 @@ _INSTRUCTIONS = (
 _ANNOTATIONS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
 
-async def client_roots(ctx: Context) -> ListRootsResult | ListRoots:
-    """The client's roots; the whole file system for a client that has no such thing."""
+async def client_roots(ctx: Context) -> ListRoots | None:
+    """Asks for the client's roots, if it has such a thing."""
     capabilities = ctx.client_capabilities
-    if capabilities is not None and capabilities.roots is not None:
-        return ListRoots()
-    return ListRootsResult.model_validate({"roots": [{"uri": "file:///"}]})
+    return ListRoots() if capabilities is not None and capabilities.roots is not None else None
 
 
 def create_server(worker: Worker, roots: Roots | None = None, *, max_bytes: int = MAX_BYTES) -> MCPServer[Any]:
-    """An MCP server with the tools.
+    """An MCP server with the tools. Making one sets up logging to standard error if the program has not: so does the SDK.
 
     Args:
         roots: the folders whose files may be read; None = there is no tool to read files.
@@ -95,7 +93,7 @@ def create_server(worker: Worker, roots: Roots | None = None, *, max_bytes: int 
         path: Annotated[str, Field(description="The file: an absolute path, or one relative to a folder that may be read.")],
         query: Query,
         ctx: Context,
-        theirs: Annotated[ListRootsResult, Resolve(client_roots)],
+        theirs: Annotated[ListRootsResult | None, Resolve(client_roots)],
         instruction: What = None,
         max_tokens: MaxTokens = None,
         ratio: Ratio = None,
@@ -103,7 +101,7 @@ def create_server(worker: Worker, roots: Roots | None = None, *, max_bytes: int 
     ) -> Result:
         with _told():
             options = _options(query, instruction, max_tokens, ratio, threshold)
-            allowed = roots.narrowed(str(root.uri) for root in theirs.roots)
+            allowed = roots if theirs is None else roots.narrowed(str(root.uri) for root in theirs.roots)
             text = await asyncio.to_thread(allowed.read, path, max_bytes)
             return await _compress(worker, ctx, text, options, path)
 

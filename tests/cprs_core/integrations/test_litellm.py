@@ -15,6 +15,8 @@ from words import KEPT, LONG, Failing, WordCompressor
 from cprs_core import InputError
 from cprs_core.integrations.litellm import CPRSHandler
 
+pytestmark = pytest.mark.filterwarnings("ignore:Item:UserWarning")  # LiteLLM's own
+
 MESSAGES = [{"role": "user", "content": f"{LONG * 4}\n\nWho?"}]
 SHORT = [{"role": "user", "content": f"{KEPT} {KEPT} {KEPT} {KEPT}\n\nWho?"}]
 
