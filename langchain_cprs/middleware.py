@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from langchain.agents.middleware import AgentMiddleware, AgentState, ToolCallRequest
-from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage, convert_to_messages
+from langchain.agents.middleware import AgentMiddleware, AgentState
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
@@ -22,15 +22,18 @@ from cprs_core.errors import InputError
 from .messages import as_asked, is_fresh, texts, with_sent
 from .tools import OURS, read_original_tool
 
+if TYPE_CHECKING:
+    from langchain.agents.middleware import ToolCallRequest
+
 ToolResult = ToolMessage | Command[Any]
 
 
-class _Middleware(AgentMiddleware[AgentState[Any], Any, Any]):
+class _Middleware(AgentMiddleware[AgentState[Any], Any]):
     """What both have in common: the options, and the tool that reads originals."""
 
     def __init__(self, **options: Unpack[AgentArguments]) -> None:
         super().__init__()
-        self.options = AgentOptions(**options)  # type: ignore[arg-type]  # pydantic converts
+        self.options = AgentOptions.model_validate(options)
         self.tools = [] if self.options.store is None else [read_original_tool(**options)]
         self._shortener, self._arguments = self.options.shortener(), self.options.arguments()
 
@@ -142,8 +145,8 @@ def _update(messages: Sequence[AnyMessage], plan: Plan) -> dict[str, Any] | None
 def _query(request: ToolCallRequest) -> str:
     state = request.state
     found = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", state)
-    messages = convert_to_messages(found) if isinstance(found, list) else []
-    return tool_query(last_question([as_asked(m) for m in messages if m.type == "human"]), request.tool_call["args"])
+    humans = [as_asked(m) for m in found if isinstance(m, HumanMessage)] if isinstance(found, list) else []
+    return tool_query(last_question(humans), request.tool_call["args"])
 
 
 def _tool_messages(result: Any) -> list[ToolMessage]:
@@ -157,6 +160,8 @@ def _tool_messages(result: Any) -> list[ToolMessage]:
 
 def _put(result: Any, new: Mapping[int, ToolMessage]) -> Any:
     """The same result with new messages, by the ``id()`` of the old ones."""
+    if not new:
+        return result
     if isinstance(result, ToolMessage):
         return new.get(id(result), result)
     if isinstance(result, Command):

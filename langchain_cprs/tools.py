@@ -90,7 +90,7 @@ def read_original_tool(**options: Unpack[AgentArguments]) -> BaseTool:
     Raises:
         InputError: no store.
     """
-    reader = OriginalReader(AgentOptions(**options))  # type: ignore[arg-type]  # pydantic converts
+    reader = OriginalReader(AgentOptions.model_validate(options))
 
     def read(reference: str, question: str = "", start: int = 0, length: int = LENGTH) -> str:
         try:

@@ -29,7 +29,7 @@ def compress_variable(
         pydantic.ValidationError: an unknown option, one out of range, or two that contradict each other.
         InputError: when it runs: a variable that is missing or no string, or an empty question.
     """
-    chosen = CompressorOptions(**options)  # type: ignore[arg-type]  # pydantic converts
+    chosen = CompressorOptions.model_validate(options)
     arguments = adapters.arguments(chosen)
 
     def compress(variables: Mapping[str, Any]) -> dict[str, Any]:

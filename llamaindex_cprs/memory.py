@@ -26,12 +26,13 @@ class CPRSMemory(BaseMemory, AgentOptions):
     for word. JSON and blocks that are no text are left alone. Emits :class:`TextCompressionStartEvent` and
     :class:`TextCompressionEndEvent`.
 
-    ``agent.run("...", memory=CPRSMemory(max_tokens=500))``
+    ``await agent.run(user_msg="...", memory=CPRSMemory(max_tokens=500))``
 
     Args:
         memory: the memory that keeps the messages; None = ``Memory.from_defaults()``.
-        roles: whose messages are compressed. An agent sends a tool's output to the LLM before it enters the memory, so tool
-            outputs are better compressed with :func:`compress_tool`; ``("user", "tool")`` is for those of other tools.
+        roles: whose messages are compressed. An agent sends a tool's output to the LLM before it enters the memory, so
+            outputs are better compressed with :func:`compress_tool`. ``("user", "tool")`` is for tools that are not: what
+            both compress is compressed twice.
         options: see :class:`~cprs_core.chat.options.AgentOptions`; a budget holds for each message.
 
     Raises:

@@ -50,7 +50,7 @@ def compress_tool(
         if not callable(tool):
             raise InputError(f"a tool or a function can be wrapped, not {type(tool).__name__}")
         tool = FunctionTool.from_defaults(tool)
-    return CompressedTool(adapt_to_async_tool(tool), AgentOptions(**options), query)  # type: ignore[arg-type]
+    return CompressedTool(adapt_to_async_tool(tool), AgentOptions.model_validate(options), query)
 
 
 class CompressedTool(FunctionTool):
@@ -116,19 +116,10 @@ def read_original_tool(**options: Unpack[AgentArguments]) -> FunctionTool:
     Raises:
         InputError: no store; and, told to the agent, an unknown reference.
     """
-    reader = OriginalReader(AgentOptions(**options))  # type: ignore[arg-type]  # pydantic converts
+    reader = OriginalReader(AgentOptions.model_validate(options))
     return FunctionTool.from_defaults(reader.read, name=TOOL, description=ABOUT, async_fn=reader.aread)
 
 
 def _with(output: ToolOutput, sent: Sent) -> ToolOutput:
     """A new output as it is sent; the output itself where it stays whole."""
-    if not sent.texts:
-        return output
-    return ToolOutput(
-        tool_name=output.tool_name,
-        blocks=with_texts(output.blocks, sent.texts),
-        raw_input=output.raw_input,
-        raw_output=output.raw_output,
-        is_error=output.is_error,
-        exception=output.exception,
-    )
+    return output.model_copy(update={"blocks": with_texts(output.blocks, sent.texts)}) if sent.texts else output

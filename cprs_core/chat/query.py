@@ -18,7 +18,8 @@ def last_question(messages: Sequence[Any]) -> str:
 
 
 def tool_query(question: str, arguments: Mapping[str, Any]) -> str:
-    """The query for the output of a tool: the question, then the arguments, a line each.
+    """The query for the output of a tool: the question, then the arguments, a line each. The question comes first, for the
+    critic looks for what it reads first.
 
     Arguments are left out that are no words (true, false, lists, objects), that repeat the question, that are longer than
     200 characters, or that come after 500 characters of others.

@@ -128,12 +128,11 @@ class Shortener:
         """The work to do, or how the texts are sent without any."""
         if not long and not self.is_long(texts):
             return Sent()
-        if not query.strip():
-            return Sent(note={"whole": NO_QUESTION})
         job = _Job(texts, query, stays or {}, self._references)
-        if not job.documents:
-            return Sent(note={"whole": JSON})
-        return job
+        reason = JSON if not job.documents else "" if query.strip() else NO_QUESTION
+        if reason:
+            _log.info("a long text stays whole: %s", reason)
+        return Sent(note={"whole": reason}) if reason else job
 
     def _started(self, query: str, texts: Sequence[str]) -> None:
         if self._on_start:

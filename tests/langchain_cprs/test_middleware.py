@@ -14,12 +14,12 @@ import pytest
 from agents import ScriptedChat
 from fakes import FakeCompressor
 from langchain.agents import create_agent
-from langchain.agents.middleware import ToolCallRequest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolCallId, ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
 from pydantic import ValidationError
@@ -37,11 +37,6 @@ JSON_TEXT = '{"rows": "' + LONG + '"}'
 def search(topic: str) -> str:
     """Searches."""
     return LONG
-
-
-@pytest.fixture
-def words() -> WordCompressor:
-    return WordCompressor()
 
 
 def calls(*names: str, **args: Any) -> AIMessage:
@@ -289,7 +284,7 @@ class TestGraphs:
     @pytest.mark.parametrize("as_list", [False, True])
     def test_any_state_will_do(self, words: WordCompressor, as_list: bool, asynchronous: bool) -> None:
         middleware = CPRSToolOutputMiddleware(compressor=words, min_tokens=20)
-        messages = [("user", "Who?")]
+        messages = [HumanMessage("Who?"), AIMessage("So?")]
         given = [LONG]
 
         def handler(request: ToolCallRequest) -> ToolMessage:

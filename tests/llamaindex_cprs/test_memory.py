@@ -25,11 +25,6 @@ ASKED = f"{LONG * 9}\n\nWho?"
 SHORT = " ".join([KEPT] * 9) + "\n\nWho?"
 
 
-@pytest.fixture
-def words() -> WordCompressor:
-    return WordCompressor()
-
-
 def user(text: str) -> ChatMessage:
     return ChatMessage(role="user", content=text)
 

@@ -48,8 +48,12 @@ async def test_statistics_speak_of_the_original() -> None:
         (["keep it. " * 20], "Who?", {"whole": NO_GAIN}),
     ],
 )
-async def test_what_stays_whole_says_why(texts: list[str], query: str, note: dict[str, str]) -> None:
-    assert await both(make(), texts, query) == Sent(note=note)
+async def test_what_stays_whole_says_why(
+    texts: list[str], query: str, note: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert await both(make(), texts, query) == Sent(note=note)
+    assert all(message == f"a long text stays whole: {note['whole']}" for message in caplog.messages)
 
 
 async def test_what_must_stay_stays() -> None:
