@@ -22,7 +22,7 @@ from .evaluation.command import evaluate
 from .instruction import PRESETS, Instruction, decode_text
 from .mcp.command import mcp
 from .models import BUNDLED, DEFAULT_MODEL
-from .options import Device, Dtype, Model, WindowSize
+from .options import Device, Dtype, Model, Skim, WindowSize
 from .proxy.command import proxy
 from .result import Compression, html_page
 from .server.command import serve
@@ -96,9 +96,7 @@ def compress(
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
-    early_exit: Annotated[
-        bool, typer.Option(help="Let windows with nothing in them stop early, if the model was trained for it.")
-    ] = True,
+    skim: Skim = True,
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
@@ -110,9 +108,7 @@ def compress(
     texts = [_read(name) for name in files]
     from .compressor import ContextCompressor
 
-    compressor = ContextCompressor.from_pretrained(
-        model, device=device, dtype=dtype, window_size=window_size, early_exit=early_exit
-    )
+    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size, skim=skim)
     results = compressor.compress_documents(
         texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
     )
@@ -147,8 +143,9 @@ def train(
     ),
     recipe: Annotated[Path | None, typer.Option(help="A recipe.json; the options below change single values of it.")] = None,
     bidirectional: Annotated[int | None, typer.Option(help="How many upper layers look both ways.")] = None,
-    early_exit: Annotated[
-        int | None, typer.Option(help="Train an exit for windows with nothing in them, behind so many causal layers.")
+    skim: Annotated[
+        int | None,
+        typer.Option(help="Leave the critic as it is; train a skimmer for long texts, behind so many of its causal layers."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -172,7 +169,7 @@ def train(
         text,
         base=base,
         bidirectional=bidirectional,
-        early_exit=early_exit,
+        skim=skim,
         steps=steps,
         learning_rate=learning_rate,
         seed=seed,
