@@ -64,7 +64,7 @@ def test_it_ends_with_its_client(tiny_path):
 def test_it_ends_with_its_client_while_it_works(tiny_path):
     """Torn down at work, torch would abort the process."""
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
-    call = {"name": "compress_text", "arguments": {"text": ODD * 1500, "query": QUERY}}
+    call = {"name": "compress_text", "arguments": {"text": ODD * 700, "query": QUERY}}
     lines = [
         {"id": 1, "method": "initialize", "params": hello},
         {"method": "notifications/initialized"},
