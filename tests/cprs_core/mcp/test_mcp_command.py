@@ -71,7 +71,7 @@ def test_it_ends_with_its_client_while_it_works(tiny_path):
         {"id": 2, "method": "tools/call", "params": {**call, "_meta": {"progressToken": 1}}},
     ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command(tiny_path), **pipes, text=True) as process:
+    with subprocess.Popen(command(tiny_path, "--window-size", "256"), **pipes, text=True) as process:
         for line in lines:
             print(json.dumps({"jsonrpc": "2.0", **line}), file=process.stdin, flush=True)
         assert any("windows read" in line for line in process.stdout)
