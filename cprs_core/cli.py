@@ -19,7 +19,8 @@ from . import __version__
 from .bench.command import bench
 from .errors import CprsError, InputError
 from .evaluation.command import evaluate
-from .instruction import PRESETS, Instruction
+from .instruction import PRESETS, Instruction, decode_text
+from .mcp.command import mcp
 from .models import BUNDLED, DEFAULT_MODEL
 from .options import Device, Dtype, Model, Skim, WindowSize
 from .proxy.command import proxy
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("mcp")(mcp)
 app.command("proxy")(proxy)
 app.command("serve")(serve)
 
@@ -183,17 +185,13 @@ def train(
 
 
 def _read(name: str) -> str:
-    """A file as text, byte for byte but for the decoding: offsets must be the file's."""
+    """A file as text."""
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return content.decode("utf-8")
     except OSError as error:
         _errors.print(f"[red]error:[/] cannot read {name}: {error.strerror or error}")
         raise typer.Exit(1) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8 (byte {error.start}); convert it first, for example with: iconv -f latin1 -t utf-8 {name}"
-        ) from error
+    return decode_text(name, content)
 
 
 def _render(results: list[Compression], files: list[str], format: Format) -> str:
