@@ -110,7 +110,9 @@ def test_a_slow_body_is_cut_off_and_holds_nobody_up(compressor):
         living(compressor, body_timeout=0.3) as server,
         socket.create_connection(("127.0.0.1", int(server.url[-5:]))) as slow,
     ):
-        slow.sendall(b"POST /v1/compress HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n{")
+        slow.sendall(
+            b"POST /v1/compress HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+        )
         began = time.monotonic()
         assert httpx.get(f"{server.url}/health").status_code == 200
         slow.settimeout(5)
@@ -121,23 +123,13 @@ def test_a_slow_body_is_cut_off_and_holds_nobody_up(compressor):
         assert time.monotonic() - began < 3
 
 
-def test_a_body_without_a_length_is_cut_off_at_the_limit(compressor):
-    sent = 0
-
-    def chunks():
-        nonlocal sent
-        for _ in range(2000):
-            sent += 1
-            yield b" " * 10_000
-
+def test_a_body_without_a_length_is_refused_at_the_limit_and_the_answer_arrives(compressor):
+    headers = {"Content-Type": "application/json"}
     with living(compressor, max_body=50_000) as server:
-        try:
-            reply = httpx.post(f"{server.url}/v1/compress", content=chunks(), timeout=20)
-            assert reply.status_code == 413 and reply.json()["type"] == "urn:cprs:limit-error"
-        except httpx.TransportError:
-            pass  # it may close before we have read its answer
+        body = (b" " * 10_000 for _ in range(2000))
+        reply = httpx.post(f"{server.url}/v1/compress", content=body, headers=headers, timeout=20)
+        assert reply.status_code == 413 and reply.json()["type"] == "urn:cprs:limit-error"
         assert httpx.get(f"{server.url}/health").status_code == 200
-    assert sent < 2000
 
 
 def test_stopping_lets_those_at_work_finish(compressor, prose):
