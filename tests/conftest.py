@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("cprs", deadline=None, derandomize=True)
+settings.register_profile("overnight", deadline=None, max_examples=5_000)  # pytest --hypothesis-profile=overnight
 settings.load_profile("cprs")
 
 DATA = Path(__file__).parent / "data"

@@ -38,7 +38,8 @@ def create_app(compressor: ContextCompressor, settings: Settings | None = None) 
         app.include_router(router, dependencies=keyed)
     for kind in (CprsError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, problems.handle)
-    app.add_middleware(Gate, service=service)
+    posts = {path for path, methods in app.openapi()["paths"].items() if "post" in methods}
+    app.add_middleware(Gate, service=service, posts=posts)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
     return app

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -112,7 +113,8 @@ class Connection(H11Protocol):
             self.transport.abort()
             return
         response = problems.response(error, uuid.uuid4().hex)
-        head = h11.Response(status_code=response.status_code, headers=[*response.raw_headers, (b"connection", b"close")])
+        status, headers = response.status_code, [*response.raw_headers, (b"connection", b"close")]
+        head = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
         for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()

@@ -11,6 +11,7 @@ import math
 import re
 import time
 import uuid
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -32,8 +33,12 @@ _LINGER = 2.0  # seconds that a client has to notice that it has been refused
 
 
 class Gate:
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
+    """Args:
+    posts: the paths that take a body.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, posts: Collection[str]) -> None:
+        self._app, self._service, self._posts = app, service, posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,7 +91,7 @@ class Gate:
         service = self._service
         if not service.settings.keys.allow(headers.get("authorization", "").encode("latin-1")):
             raise AuthError("the API key is missing or wrong; send one in the header Authorization: Bearer KEY")
-        if scope["method"] != "POST":
+        if scope["method"] != "POST" or scope["path"] not in self._posts:
             return receive
         seconds = _seconds(headers.get("x-request-timeout"))
         service.check_room()
