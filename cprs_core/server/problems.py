@@ -34,7 +34,7 @@ _TITLES = {
     504: "Deadline exceeded",
 }
 _DETAILS = {  # what the framework says, and what helps
-    "There was an error parsing the body": "the body is JSON nested too deeply, or with too long a number, to be read",
+    "There was an error parsing the body": "the body is no JSON: not UTF-8, nested too deeply, or with too long a number",
     "Not Found": "there is nothing at this path; the routes are described at /docs",
     "Method Not Allowed": "this path does not take this method; the routes are described at /docs",
 }
