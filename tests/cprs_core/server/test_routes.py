@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from cprs_core import Instruction
+from cprs_core.server.auth import Keys
 
 from .conftest import slowed, until
 
@@ -188,8 +189,6 @@ def test_models_and_tokens(http, compressor):
 
 
 def test_keys_close_all_but_health_and_readiness(compressor, http_of):
-    from cprs_core.server.auth import Keys
-
     http = http_of(compressor, keys=Keys([KEY]))
     for path in ("/v1/models", "/metrics", "/nothing", "/docs"):
         problem(http.get(path), 401, "auth-error")
@@ -198,6 +197,29 @@ def test_keys_close_all_but_health_and_readiness(compressor, http_of):
     assert reply.headers["www-authenticate"] == "Bearer"
     assert http.get("/health").json() == {"status": "ok"} and http.get("/ready").json() == {"status": "ready"}
     assert http.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "api-key", "access_token", "Authorization", "token"])
+def test_a_key_in_the_query_opens_nothing(compressor, http_of, caplog, name):
+    http = http_of(compressor, keys=Keys([KEY]))
+    with caplog.at_level(logging.DEBUG, "cprs_core.server"):
+        for value in (KEY, f"Bearer {KEY}"):
+            problem(http.get("/v1/models", params={name: value}), 401, "auth-error")
+        problem(http.post("/v1/tokens", params={name: KEY}, json={"text": "a", name: KEY}), 401, "auth-error")
+        problem(http.get("/v1/models", headers={"X-Api-Key": KEY, "Cookie": f"{name}={KEY}"}), 401, "auth-error")
+    assert KEY not in caplog.text and "401" in caplog.text
+
+
+def test_a_key_that_is_revoked_opens_nothing_any_more(compressor, http_of, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY}\n{'o' * 24}\n")
+    http = http_of(compressor, keys=Keys.load(file))
+    asked = {"headers": {"Authorization": f"Bearer {KEY}"}}
+    assert http.get("/v1/models", **asked).status_code == 200
+    file.write_text("o" * 24)
+    problem(http.get("/v1/models", **asked), 401, "auth-error")
+    file.write_text(KEY)
+    assert http.get("/v1/models", **asked).status_code == 200
 
 
 def test_limits_of_documents_tokens_and_bytes(compressor, http_of, prose):
