@@ -79,7 +79,8 @@ class Gate:
                 await (response(scope, receive, answer) if whole else _refuse(response, incoming, answer))
         finally:
             seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "other")
+            refused = scope["path"] if scope["path"] in self._posts else "other"
+            route = getattr(scope.get("route"), "path", refused)
             self._service.metrics.request(route, status, seconds)
             level = logging.DEBUG if scope["path"] in OPEN else logging.INFO
             _logger.log(level, "%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)

@@ -140,7 +140,7 @@ def checked_count(service: Service, texts: list[str], *, exactly: bool = False) 
     most = service.settings
     if len(texts) > most.max_documents:
         raise LimitError(f"a request may have {most.max_documents:,} documents, got {len(texts):,}; send fewer at once")
-    if not exactly and sum(4 * len(text) for text in texts) <= most.max_tokens:
+    if not exactly and sum(len(text) * (1 if text.isascii() else 4) for text in texts) <= most.max_tokens:
         return 0
     number = sum(map(service.compressor.count_tokens, texts))
     if number > most.max_tokens:

@@ -52,6 +52,25 @@ def test_32_clients_at_once_get_their_own_results(live, compressor, prose):
         same(result, compressor.compress(text, query, **limits))
 
 
+def test_64_short_requests_at_once_share_batches(compressor):
+    """Where a batch takes the device as long as a window does, as on a GPU, many at once are many times as fast."""
+    slow, brake = slowed(compressor, 0.05)
+    slow.engine.batch_tokens = 4096
+    body = {"text": "Ann owns it. Nobody knows why.", "query": QUERY}
+    with living(slow) as server, httpx.Client(base_url=server.url, timeout=30) as http:
+        began = time.perf_counter()
+        for _ in range(16):
+            http.post("/v1/compress", json=body)
+        alone = (time.perf_counter() - began) / 16
+        before, began = brake.batches, time.perf_counter()
+        with ThreadPoolExecutor(64) as pool:
+            replies = list(pool.map(lambda _: http.post("/v1/compress", json=body), range(64)))
+        together = (time.perf_counter() - began) / 64
+    assert all(reply.status_code == 200 for reply in replies)
+    assert brake.batches - before <= 12
+    assert alone > 5 * together
+
+
 def test_spans_come_while_the_rest_is_still_read(compressor, prose):
     slow, brake = slowed(compressor, 0.02)
     with living(slow) as server:

@@ -314,13 +314,15 @@ def test_metrics(compressor, http_of, prose):
     result = http.post("/v1/compress", json={"text": prose, "query": QUERY}).json()
     http.get("/nothing/1")
     http.get("/nothing/2")
+    http.post("/v1/compress", content=b"text")
     lines = dict(line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if line[0] != "#")
     assert lines['cprs_requests_total{route="/v1/compress",status="200"}'] == "1.0"
     assert lines['cprs_requests_total{route="other",status="404"}'] == "2.0"
+    assert lines['cprs_requests_total{route="/v1/compress",status="415"}'] == "1.0"
     assert float(lines['cprs_tokens_total{kind="in"}']) == result["input_tokens"]
     assert float(lines['cprs_tokens_total{kind="kept"}']) == result["kept_tokens"]
     assert float(lines["cprs_windows_total"]) > 1 and float(lines["cprs_queue_windows"]) == 0
-    assert lines['cprs_request_seconds_count{route="/v1/compress"}'] == "1.0"
+    assert lines['cprs_request_seconds_count{route="/v1/compress"}'] == "2.0"
 
 
 def test_cors_is_off_unless_asked_for(http, compressor, http_of):
