@@ -80,7 +80,7 @@ class Gate:
         finally:
             seconds = time.perf_counter() - began
             refused = scope["path"] if scope["path"] in self._posts else "other"
-            route = getattr(scope.get("route"), "path", refused)
+            route = scope["route"].path if "route" in scope else refused
             self._service.metrics.request(route, status, seconds)
             level = logging.DEBUG if scope["path"] in OPEN else logging.INFO
             _logger.log(level, "%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)
