@@ -1,7 +1,7 @@
 """Random texts, options and requests, as many as there is time for: ``python benchmarks/fuzz.py --help``.
 
-What must hold for all of them is in ``properties.py``. A failure is printed with the
-seed that draws it: ``KINDS[kind][0](random.Random(seed))``.
+What must hold for all of them is in ``fuzz_texts.py`` and ``fuzz_requests.py``. A failure is printed with the seed that
+draws its case: ``KINDS[kind][0](random.Random(seed))``.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from __future__ import annotations
 import multiprocessing
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import cycle
 from random import Random
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from properties import KINDS
+from fuzz_requests import request_case, request_holds
+from fuzz_texts import text_case, text_holds
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cprs_core.machine import machine
 from cprs_core.terminal import errors
 
+KINDS: dict[str, tuple[Callable[[Random], Any], Callable[[Any], None]]] = {
+    "texts": (text_case, text_holds),
+    "requests": (request_case, request_holds),
+}
+"""How cases of each kind are drawn, and what must hold for them."""
 PART = 500  # cases that a process draws together
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import fuzz
-import properties
+import fuzz_texts
 import pytest
 import typer
 from fakes import examples
@@ -15,23 +15,23 @@ from typer.testing import CliRunner
 from cprs_core import Compression, InputError, Span
 
 
-@pytest.mark.parametrize("kind", properties.KINDS)
+@pytest.mark.parametrize("kind", fuzz.KINDS)
 @examples(150)
 @given(rng=st.randoms(use_true_random=False))
 def test_it_holds(kind, rng):
-    draw, holds = properties.KINDS[kind]
+    draw, holds = fuzz.KINDS[kind]
     holds(draw(rng))
 
 
-@pytest.mark.parametrize("kind", properties.KINDS)
+@pytest.mark.parametrize("kind", fuzz.KINDS)
 def test_it_holds_for_cases_of_the_script(kind):
     assert fuzz.fuzz(kind, 300, 7) == []
 
 
 def test_most_cases_are_sound():
-    cases = [properties.text_case(Random(seed)) for seed in range(200)]
+    cases = [fuzz_texts.text_case(Random(seed)) for seed in range(200)]
     results = [
-        properties.compressor().compress_documents(case.texts, "Who?") for case in cases if "\ud800" not in case.texts[-1]
+        fuzz_texts.compressor().compress_documents(case.texts, "Who?") for case in cases if "\ud800" not in case.texts[-1]
     ]
     assert sum(len(one.spans) for some in results for one in some) > 500
 
@@ -41,15 +41,15 @@ def test_most_cases_are_sound():
 )
 def test_spans_that_are_not_of_the_text_are_seen(spans):
     with pytest.raises(AssertionError):
-        properties.verbatim("Bob owns it", [Span(*span, 0.9, "fact") for span in spans])
+        fuzz_texts.verbatim("Bob owns it", [Span(*span, 0.9, "fact") for span in spans])
 
 
 def test_a_budget_that_is_exceeded_is_seen():
     result = Compression("a b c", (), 3, 2, "q", "", "fake", 0.0)
-    properties.within_budget([result], {"max_tokens": 2, "ratio": 0.7})
+    fuzz_texts.within_budget([result], {"max_tokens": 2, "ratio": 0.7})
     for limits in ({"max_tokens": 1}, {"ratio": 0.6}):
         with pytest.raises(AssertionError):
-            properties.within_budget([result], limits)
+            fuzz_texts.within_budget([result], limits)
 
 
 def run(*arguments):
@@ -66,7 +66,7 @@ def test_the_command(monkeypatch):
     def broken(case):
         raise ZeroDivisionError("no more")
 
-    monkeypatch.setitem(properties.KINDS, "texts", (properties.text_case, broken))
+    monkeypatch.setitem(fuzz.KINDS, "texts", (fuzz_texts.text_case, broken))
     done = run("--cases", "20")
     assert done.exit_code == 1 and "20 cases, 10 failures" in done.output
     assert "texts, random.Random(0): ZeroDivisionError in broken" in done.output
@@ -76,5 +76,5 @@ def test_errors_on_purpose_are_right(monkeypatch):
     def refuse(*_, **__):
         raise InputError("no")
 
-    monkeypatch.setattr(properties, "compressor", lambda: type("Refuses", (), dict.fromkeys(("compress",), refuse))())
-    properties.text_holds(properties.TextCase("compress", ["a"], "b", None, {}))
+    monkeypatch.setattr(fuzz_texts, "compressor", lambda: type("Refuses", (), dict.fromkeys(("compress",), refuse))())
+    fuzz_texts.text_holds(fuzz_texts.TextCase("compress", ["a"], "b", None, {}))
