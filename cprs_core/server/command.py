@@ -92,8 +92,8 @@ def serve(
     compressor = ContextCompressor.from_pretrained(
         model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens
     )
-    gc.collect()
     gc.freeze()  # what there is now stays: looking through it for garbage takes 0.1 s each time, in which nothing else runs
+    gc.collect()  # so that it knows that there is little left, and looks often
     _logger.info("%r listens on http://%s:%d", compressor, host, listener.getsockname()[1])
     run(create_app(compressor, settings), listener, log_level.value)
 

@@ -119,12 +119,12 @@ class Service:
             await asyncio.wait(both, timeout=ticket.left(), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            error = Gone("the client has hung up") if gone.done() else ticket.late()
-            ticket.cancel(error)
+            ticket.cancel(Gone("the client has hung up") if gone.done() else ticket.late())
             work.add_done_callback(lambda done: done.cancelled() or done.exception())  # it has been reported
-            raise error
+            raise ticket.reason()
         finally:
             gone.cancel()
+            del work, both  # an error in them would hold this frame, and with it all of the request
 
     async def stream(self, function: Callable[[], Iterator[T]]) -> AsyncIterator[T | None]:
         """What ``function`` yields in a thread, as it comes, and None whenever nothing came for a while. Closing this ends
@@ -141,10 +141,13 @@ class Service:
                 for item in function():
                     put(True, item)
                 put(False, None)
+            except Gone:
+                pass  # nobody takes it
             except BaseException as error:
                 put(False, error)
 
         self._submit(ticket, work)
+        item: T | BaseException | None
         try:
             while True:
                 try:
@@ -160,6 +163,7 @@ class Service:
                 else:
                     return
         finally:
+            item = None  # as in run
             ticket.cancel(Gone("nobody reads the stream any more"))
 
     async def drain(self) -> None:

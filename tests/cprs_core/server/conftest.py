@@ -32,7 +32,7 @@ class Brake:
         time.sleep(self.seconds)
         self.batches += 1
         if self.error is not None:
-            raise self.error
+            raise copy.copy(self.error)
         return self.scorer.score(windows, memory)
 
 

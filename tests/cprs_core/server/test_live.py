@@ -1,10 +1,13 @@
 """A real server on a port: streams, many clients at once, hanging up, slow bodies, health under load, and stopping."""
 
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -104,6 +107,41 @@ def test_work_ends_when_the_client_hangs_up(compressor, prose, stream):
         time.sleep(0.15)
         assert brake.batches <= done + 1 < 100  # the one that ran
         assert 'status="499"' in server.service.metrics.page().decode() or stream
+
+
+@pytest.mark.parametrize("how", ["done", "fault", "deadline", "gone", "stream", "stream fault", "stream gone"])
+def test_a_request_that_has_ended_leaves_nothing_behind(compressor, prose, monkeypatch, how):
+    """Not even until the next garbage collection: a few errors that hold long texts would be gigabytes."""
+    slow, brake = slowed(compressor, 0.01)
+    brake.error = ZeroDivisionError("of a test") if "fault" in how else None
+    jobs, make = [], slow._jobs
+
+    def noted(*given):
+        made = make(*given)
+        jobs.extend(map(weakref.ref, made))
+        return made
+
+    monkeypatch.setattr(slow, "_jobs", noted)
+    body = {"text": prose * 10, "query": QUERY, "stream": "stream" in how}
+    headers = {"X-Request-Timeout": "0.2"} if how == "deadline" else {}
+    with living(slow) as server:
+        gc.collect()
+        gc.disable()
+        try:
+            with (
+                suppress(httpx.ReadTimeout),
+                httpx.stream(
+                    "POST", f"{server.url}/v1/compress", json=body, headers=headers, timeout=0.1 if "gone" in how else 20
+                ) as reply,
+            ):
+                assert reply.status_code == {"fault": 500, "deadline": 504}.get(how, 200)
+                for _ in reply.iter_lines():
+                    if how == "stream gone":
+                        break
+            until(lambda: not server.service._tickets and server.service.engine.queued == 0)
+            until(lambda: jobs and not any(job() for job in jobs), 3)
+        finally:
+            gc.enable()
 
 
 def test_health_answers_at_once_while_a_long_text_runs(compressor, prose):
