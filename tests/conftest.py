@@ -7,58 +7,22 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from odd import PIECES
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("cprs", deadline=None, derandomize=True)
+settings.register_profile("overnight", deadline=None, max_examples=5_000)  # pytest --hypothesis-profile=overnight
 settings.load_profile("cprs")
 
 DATA = Path(__file__).parent / "data"
 TINY = DATA / "tiny-checkpoint"
 
-_PIECES = (
-    *("a", "B", "7", "the", "Dr.", "3.5", "e.g.", "end.", "Why?", "https://a.org/b?c=1", "x=f(y);", "don't", "<|im_end|>"),
-    *("😀", "👩‍👩‍👧", "🇨🇭🇨🇭", "中文。", "好！", "龘", "สวัสดี", "नमस्ते।", "שלום", "مرحبا؟", "한국어.", "각", "각"),
-    *(
-        "é",
-        "e\u0301",
-        "Å",
-        "A\u030a",
-        "ﬁ",
-        "a\u0315\u0300\u05ae\u0062",
-        "\u0301",
-        "\u200b",
-        "\u200d",
-        "\ufeff",
-        "\u202e",
-        "\u00ad",
-    ),
-    *(
-        " ",
-        "  ",
-        "\n",
-        "\n\n",
-        "\r\n",
-        "\r",
-        "\t",
-        "\u00a0",
-        "\u3000",
-        "\u2028",
-        "\x85",
-        "\x0b",
-        "\x00",
-        "\x1b",
-        "\x1f",
-        "\x7f",
-    ),
-    *("\uffff", "\U0010ffff", "|", "# ", "- ", "```\n", "“", "”", "'", "...", "\U0001d400"),
-)
-
 
 @pytest.fixture(scope="session")
 def odd_text():
     """Strategy: texts of real pieces and of arbitrary characters, without lone surrogates."""
-    pieces = st.lists(st.sampled_from(_PIECES), max_size=40).map("".join)
-    spaced = st.lists(st.sampled_from(_PIECES), max_size=40).map(" ".join)
+    pieces = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+    spaced = st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join)
     return st.one_of(pieces, spaced, st.text(max_size=60))
 
 

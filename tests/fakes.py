@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import uvicorn
+from hypothesis import HealthCheck, settings
 
 from cprs_core import BudgetError, Compression, InputError, Instruction, Span
 from cprs_core.engine import Engine, WindowScores
@@ -30,6 +31,12 @@ SIZES = {
     "max_position_embeddings": 128,
     "initializer_range": 0.4,  # large, so that a wrong mask or position shows
 }
+
+
+def examples(number: int) -> settings:
+    """So many examples of a property, or as many as another profile than the default one says."""
+    usual = settings.get_current_profile_name() == "cprs"
+    return settings(max_examples=number if usual else settings.default.max_examples, suppress_health_check=list(HealthCheck))
 
 
 def packed_scorer(model: Any, linear: type[Linear] = Dense, *, has_tags: bool = True) -> PackedScorer:
@@ -113,7 +120,7 @@ class Brake:
         time.sleep(self.seconds)
         self.batches += 1
         if self.error is not None:
-            raise self.error
+            raise copy.copy(self.error)
         return self.scorer.score(windows, memory)
 
 

@@ -95,7 +95,7 @@ def _on_port(
     from .http import PATH, create_app, run
 
     keys, host = Keys.load(api_keys), names[0]
-    if host not in LOCAL and not keys:
+    if host not in LOCAL and keys.open:
         raise InputError(
             f"everyone who can reach {host} could use this server and read the files below its roots; give --api-keys, or "
             "leave out --host"

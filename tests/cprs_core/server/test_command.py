@@ -41,7 +41,8 @@ def test_unusable_options(tmp_path):
     assert run("--api-keys", str(tmp_path / "none")).exit_code == 2
     assert run("--port", "99999").exit_code == 2
     assert run("--host", "not.an.address.invalid").exit_code == 2
-    assert run("--deadline", "0").exit_code == 2
+    for option in ("--deadline", "--headers-timeout", "--body-timeout", "--max-connections", "--max-bodies-mb"):
+        assert run(option, "0").exit_code == 2
     assert run("--log-level", "loud").exit_code == 2
 
 
