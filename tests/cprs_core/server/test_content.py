@@ -2,16 +2,18 @@
 
 import json
 import logging
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
 import pytest
+from fakes import slowed
 
 from cprs_core import ContextCompressor, Instruction
 
-from .conftest import living, slowed
+from .conftest import living
 
 QUERY = "Who owns the house?"
 PLAIN = "It rained all day. Ann bought the house in 1999. Nobody knew why she sold it again."
@@ -123,7 +125,8 @@ def test_the_default_model_keeps_what_it_kept():
 
 def test_a_page_shows_text_as_text(compressor):
     page = compressor.compress(ATTACKS["html"] * 3, QUERY, ratio=0.5).to_html()
-    assert "&lt;script&gt;" in page and not any(tag in page for tag in ("<script", "<img", "<svg", "<!"))
+    shown = re.sub("</?(?:mark|span|details|summary)[^>]*>", "", page)  # a span may begin or end inside
+    assert "&lt;script&gt;" in shown and not any(tag in page for tag in ("<script", "<img", "<svg", "<!"))
 
 
 SECRET = "xyzzyplugh"

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
+from fakes import slowed, until
 
-from .conftest import living, slowed, until
+from .conftest import living
 
 QUERY = "When does the licence end?"
 HEAD = b"POST /v1/compress HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
