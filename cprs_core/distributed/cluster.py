@@ -24,6 +24,15 @@ class Pool:
     gpus: float
 
 
+def check_installed() -> None:
+    """Raises MissingExtraError where Ray is not installed with its part for data."""
+    try:
+        import pyarrow  # noqa: F401
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(error.name or "ray", "ray") from error
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[Mapping[str, float]]:
     """The resources of a cluster: the one that this process is connected to, else that at the address, or in RAY_ADDRESS,
@@ -32,11 +41,8 @@ def connected(address: str | None) -> Iterator[Mapping[str, float]]:
     Raises:
         ServiceError: there is no cluster at the address. InputError: this process is connected to another one.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingExtraError(error.name or "ray", "ray") from error
+    import ray
+
     if ray.is_initialized():
         if address is not None:
             raise InputError(
@@ -88,7 +94,8 @@ def plan(
     cpus = threads or 1
     room = int(there["CPU"] // cpus)
     if gpus:
-        room = min(room, int(there["GPU"] // gpus + 1e-6))
+        share = int(1 / gpus + 1e-6)  # workers that fit on one GPU
+        room = min(room, int(there["GPU"]) * share if share else int(there["GPU"] // gpus))
     if room < (workers or 1):
         raise DeviceError(
             f"{workers or 1} workers of {cpus} cores and {gpus:g} GPUs each are more than the cluster has: "

@@ -32,7 +32,7 @@ from ..progress import Progress
 from ..store import Store
 from . import columns, parts
 from .batches import BatchCompressor
-from .cluster import Pool, connected, plan
+from .cluster import Pool, check_installed, connected, plan
 from .sources import open_source
 from .worker import ATTEMPTS, BlockWorker
 
@@ -104,45 +104,54 @@ def compress_corpus(
         InputError: what is asked for does not fit the files or the output folder. ModelLoadError, DeviceError: the model
             cannot be loaded, or the cluster has too little. CprsError: none of the rows could be compressed.
     """
-    from ..files import check_name
-
     began = time.perf_counter()
+    check_installed()
     out = Path(out).resolve()
     format, source, files = open_source(inputs, batch, input_format)
-    written = output_format or ("parquet" if format == "parquet" else "jsonl")
-    if written not in parts.FORMATS:
-        raise InputError(f"unknown output format {written!r}; use one of {', '.join(parts.FORMATS)}")
     if inside := next((path for path in map(Path, inputs) if out.is_relative_to(path.resolve())), None):
         raise InputError(f"the output {out} lies in the input {inside}; name a folder elsewhere")
-    if batch.load is None:
-        check_name(batch.model)  # what else may be wrong with it, a worker will say
-    size = block_bytes or (_GPU_BLOCK if _on_gpu(batch.device) else _CPU_BLOCK)
-    if size < 1:
-        raise InputError(f"block_bytes must be at least 1, got {size}")
-    asked = {"inputs": _fingerprint(files), "input_format": format, "output_format": written, "block_bytes": size}
-    settings = {"cprs": __version__, **asked, **batch.settings()}
+    settings = _settings(batch, files, format, output_format, block_bytes)
     store = Store[dict[str, Any]](out, settings, rows="blocks.jsonl", results="summary.json", resume=resume)
-    blocks = list(source.cut(files, size))
+    blocks = list(source.cut(files, settings["block_bytes"]))
     before = {tally["block"] for tally in store.rows}
     todo = [block for block in blocks if block.number not in before]
-    store.begin()
-    shutil.rmtree(out / ATTEMPTS, ignore_errors=True)
     pool, start = Pool(0, 0, 0), 0.0
     if todo:
         with _shown(progress, blocks, before) as report, connected(address) as resources:
             pool = plan(resources, batch.device, workers=workers, threads=batch.threads, gpus=gpus)
-            work = {"batch": replace(batch, threads=pool.cpus), "source": format, "out": str(out), "format": written}
-            for tally in _tallies(todo, work, pool):
+            store.begin()
+            _tidy(out)
+            how = {"batch": replace(batch, threads=pool.cpus), "source": format, "format": settings["output_format"]}
+            for tally in _tallies(todo, {**how, "out": str(out)}, pool):
                 start = start or max(0.0, time.perf_counter() - began - tally["seconds"])
                 store.add(tally)
                 report(tally)
-        _tidy(out)
+            _tidy(out)
     summary = _summary(store.rows, len(blocks), before, pool.workers, time.perf_counter() - began, start)
     if todo or not (out / "summary.json").exists():
         store.finish({"settings": settings, **asdict(summary)})
     if summary.rows and summary.rows == summary.bad:
         raise CprsError(f"none of the {summary.rows:,} rows could be compressed; the first: {_first_reason(out)}")
     return summary
+
+
+def _settings(
+    batch: BatchCompressor, files: Sequence[Path], format: str, output_format: str | None, block_bytes: int | None
+) -> dict[str, Any]:
+    """What the output depends on, JSON-ready: a run goes on only with the same."""
+    from ..files import check_name
+
+    written = output_format or ("parquet" if format == "parquet" else "jsonl")
+    if written not in parts.FORMATS:
+        raise InputError(f"unknown output format {written!r}; use one of {', '.join(parts.FORMATS)}")
+    if batch.load is None:
+        check_name(batch.model)  # what else may be wrong with it, a worker will say
+    if block_bytes is None:
+        block_bytes = _GPU_BLOCK if _on_gpu(batch.device) else _CPU_BLOCK
+    if block_bytes < 1:
+        raise InputError(f"a block must have at least one byte, got {block_bytes}")
+    asked = {"input_format": format, "output_format": written, "block_bytes": block_bytes}
+    return {"cprs": __version__, "inputs": _fingerprint(files), **asked, **batch.settings()}
 
 
 def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Iterator[dict[str, Any]]:
@@ -164,14 +173,19 @@ def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Itera
     try:
         for table in tallies.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
             for tally in table.to_pylist():  # type: ignore[union-attr]
-                if (error := tally.pop("error")) is not None:
-                    raise pickle.loads(error)
-                yield tally
+                yield checked(tally)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise CprsError(
             f"a worker failed: {reason}. What is done is kept; go on with --resume, or see Ray's logs"
         ) from error
+
+
+def checked(tally: dict[str, Any]) -> dict[str, Any]:
+    """A tally, unless the worker could not go on: then its error is raised."""
+    if (error := tally.pop("error")) is not None:
+        raise pickle.loads(error)
+    return tally
 
 
 @contextmanager

@@ -38,8 +38,8 @@ class Arguments(BaseModel):
         model, device, dtype, window_size, batch_tokens: as for ``cprs serve``.
         api_keys: a file of keys, one a line, read where the application is built; more may be in ``CPRS_API_KEYS``.
         cors_origins: web page origins that may use it.
-        limits: fields of :class:`cprs_core.server.settings.Settings`, such as ``max_body`` (bytes) or ``deadline`` (seconds);
-            those about a number at once are for each replica.
+        limits: fields of :class:`cprs_core.server.settings.Settings`, such as ``max_body`` (bytes) or ``deadline``
+            (seconds); those about a number at once are for each replica.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,10 +59,12 @@ class Arguments(BaseModel):
         Raises:
             InputError: unknown limits, or keys that cannot be used.
         """
-        known = {field.name: field for field in fields(Settings) if field.name not in _OWN}
-        if unknown := sorted(set(self.limits) - set(known)):
-            raise InputError(f"there is no limit {unknown[0]!r}; use {', '.join(known)}")
-        limits: dict[str, Any] = {name: type(known[name].default)(value) for name, value in self.limits.items()}
+        usual = {field.name: field.default for field in fields(Settings) if field.name not in _OWN}
+        if unknown := sorted(set(self.limits) - set(usual)):
+            raise InputError(f"there is no limit {unknown[0]!r}; use {', '.join(usual)}")
+        limits: dict[str, Any] = {
+            name: int(value) if isinstance(usual[name], int) else value for name, value in self.limits.items()
+        }
         return Settings(**limits, keys=Keys.load(self.api_keys), origins=self.cors_origins)
 
 
@@ -89,10 +91,9 @@ def app(args: Arguments) -> Application:
             if not self.app.state.service.ready:  # type: ignore[attr-defined]
                 raise ServiceError("the scheduler of this replica has stopped")
 
-    deployment = serve.deployment(
-        Replica,
+    options = serve.deployment(
         name="cprs",
         max_ongoing_requests=settings.max_in_flight + _SPARE,
         graceful_shutdown_timeout_s=settings.grace,
     )
-    return deployment.bind()
+    return options(Replica).bind()
