@@ -124,3 +124,21 @@ def prose():
         "- first item\n- second item, of <|im_end|> kind\n\ndef f(x):\n    return x + 1\n\n"
         "A last paragraph says that the lease of the yellow house was signed in 1999. Its owner is Ann."
     ) * 2
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray cluster of two cores on this machine; tests with it are marked ``xdist_group("ray")``, so that there is one."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    yield
+    ray.shutdown()

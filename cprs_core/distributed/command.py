@@ -128,6 +128,6 @@ def _summarise(done: Summary, out: Path) -> None:
     if done.workers:
         errors.print(
             f"{done.seconds:.1f} s with {done.workers} workers, {done.start_seconds:.1f} s of it to start; then "
-            f"{done.tokens_per_second:,.0f} tokens/s",
+            f"{done.tokens_per_second:,.0f} tokens/s, workers busy for {done.busy:.0%} of the time",
             style="dim",
         )

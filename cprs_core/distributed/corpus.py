@@ -53,7 +53,7 @@ class Summary:
         input_tokens, kept_tokens: of all rows that could, by the critic's tokenizer.
         blocks: of the corpus. done_before: those that an earlier run had done.
         workers: in the pool. seconds: of this run. start_seconds: of these, before the first block was begun.
-        tokens_per_second: that this run read, after its start.
+        tokens_per_second: that this run read, after its start. busy: the share of that time that workers worked on blocks.
     """
 
     rows: int
@@ -66,6 +66,7 @@ class Summary:
     seconds: float
     start_seconds: float
     tokens_per_second: float
+    busy: float
 
 
 def compress_corpus(
@@ -119,6 +120,7 @@ def compress_corpus(
     if todo:
         with _shown(progress, blocks, before) as report, connected(address) as resources:
             pool = plan(resources, batch.device, workers=workers, threads=batch.threads, gpus=gpus)
+            pool = replace(pool, workers=min(pool.workers, len(todo)))
             store.begin()
             _tidy(out)
             how = {"batch": replace(batch, threads=pool.cpus), "source": format, "format": settings["output_format"]}
@@ -165,7 +167,7 @@ def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Itera
         fn_constructor_kwargs=work,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(pool.workers, len(blocks))),
+        compute=ray.data.ActorPoolStrategy(size=pool.workers),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
     )
@@ -218,16 +220,18 @@ def _shown(progress: Progress, blocks: Sequence[Block], before: Collection[int])
 def _summary(
     tallies: Sequence[dict[str, Any]], blocks: int, before: Collection[int], workers: int, seconds: float, start: float
 ) -> Summary:
-    sums = {name: sum(tally[name] for tally in tallies) for name in ("rows", "bad", "input_tokens", "kept_tokens")}
-    read = sum(tally["input_tokens"] for tally in tallies if tally["block"] not in before)
+    names = ("rows", "bad", "input_tokens", "kept_tokens")
+    new = [tally for tally in tallies if tally["block"] not in before]
+    working = seconds - start
     return Summary(
-        **sums,
+        **{name: sum(tally[name] for tally in tallies) for name in names},
         blocks=blocks,
         done_before=len(before),
         workers=workers,
         seconds=seconds,
         start_seconds=start,
-        tokens_per_second=read / (seconds - start),
+        tokens_per_second=sum(tally["input_tokens"] for tally in new) / working,
+        busy=sum(tally["seconds"] for tally in new) / working / max(1, workers),
     )
 
 

@@ -26,8 +26,8 @@ _MOST = 3
 class BlockWorker:
     """Turns blocks of a corpus, as rows of a table, into what became of them.
 
-    A tally has the block's number; its rows, those that are bad, and tokens; the seconds that it took; and, if nothing more
-    can be done, the error as pickled bytes (Ray Data does not carry exceptions whole).
+    A tally has the block's number; its rows, those that are bad, and tokens; the seconds that it took, and those that cores
+    worked for it; and, if nothing more can be done, the error as pickled bytes (Ray Data does not carry exceptions whole).
     """
 
     def __init__(self, batch: BatchCompressor, source: str, out: str, format: str) -> None:
@@ -42,11 +42,12 @@ class BlockWorker:
     def _tally(self, block: Block) -> dict[str, Any]:
         try:
             self._batch.compressor  # noqa: B018 - loading it is not the block's time
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             self._begin(block)
             tally = self._done(block)
             self._end(block)
-            return {"block": block.number, **tally, "seconds": time.perf_counter() - began}
+            took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
+            return {"block": block.number, **tally, **took}
         except CprsError as error:
             return {"block": block.number, "error": pickle.dumps(error)}
 
@@ -88,4 +89,5 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     numbers = ("block", "rows", "bad", "input_tokens", "kept_tokens")
-    return pa.schema({**dict.fromkeys(numbers, pa.int64()), "seconds": pa.float64(), "error": pa.binary()})
+    times = dict.fromkeys(("seconds", "cpu_seconds"), pa.float64())
+    return pa.schema({**dict.fromkeys(numbers, pa.int64()), **times, "error": pa.binary()})

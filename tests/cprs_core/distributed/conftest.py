@@ -1,6 +1,5 @@
-"""Runs without Ray, all in this process; and one Ray cluster for the tests that need it."""
+"""Runs without Ray, all in this process."""
 
-import os
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -10,7 +9,6 @@ import pytest
 from cprs_core.distributed import BatchCompressor, corpus
 from cprs_core.distributed.worker import BlockWorker
 
-from . import helpers
 from .helpers import ASKED
 
 
@@ -39,22 +37,3 @@ def here(monkeypatch):
     monkeypatch.setattr(corpus, "connected", connected)
     monkeypatch.setattr(corpus, "_tallies", tallies)
     return begun
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    """A Ray cluster of two cores on this machine."""
-    import ray
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100 * 2**20,
-        log_to_driver=False,
-        logging_level="error",
-    )
-    ray.cloudpickle.register_pickle_by_value(helpers)  # workers cannot import tests
-    yield
-    ray.shutdown()
