@@ -22,6 +22,7 @@ from ..errors import CprsError, InputError, LimitError, MissingExtraError
 from ..instruction import Instruction, check_text
 from ..models import DEFAULT_MODEL
 from . import columns
+from .tables import as_table, check_columns, strings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -137,7 +138,7 @@ class BatchCompressor:
             import pyarrow as pa
         except ImportError as error:
             raise MissingExtraError("pyarrow", "ray") from error
-        table = _table(batch)
+        table = as_table(batch)
         check_columns("the batch", table.column_names, self.needed, columns.RESULTS)
         outcomes = self.outcomes(table)
         span = pa.struct({"start": pa.int64(), "end": pa.int64(), "score": pa.float64(), "tag": pa.string()})
@@ -155,10 +156,10 @@ class BatchCompressor:
 
     def outcomes(self, table: pa.Table) -> list[Compression | CprsError]:
         """What became of every row: its compression, or why there is none."""
-        texts = _strings(table, self.text_column)
+        texts = strings(table, self.text_column)
         queries: list[Any] = [self.query] * len(texts)
         if self.query_column is not None:
-            queries = _strings(table, self.query_column)
+            queries = strings(table, self.query_column)
         outcomes: list[Any] = [self._checked(text, query) for text, query in zip(texts, queries, strict=True)]
         good = [i for i, outcome in enumerate(outcomes) if not isinstance(outcome, CprsError)]
         done = self._compressed([(texts[i], queries[i]) for i in good])
@@ -193,59 +194,6 @@ class BatchCompressor:
                 return [error]
         half = len(pairs) // 2
         return [*self._compressed(pairs[:half]), *self._compressed(pairs[half:])]
-
-
-def check_columns(where: str, names: Sequence[str], needed: Sequence[str], new: Sequence[str]) -> None:
-    """Refuses rows that lack a column, or have one of a name that is to be added.
-
-    Raises:
-        InputError: says which, and which there are.
-    """
-    for name in needed:
-        if name not in names:
-            raise InputError(f"{where} has no column {name!r}; it has {', '.join(map(repr, names)) or 'none'}")
-    if taken := [name for name in new if name in names]:
-        raise InputError(f"{where} has a column {taken[0]!r} already, as compressed rows have; rename or drop it")
-
-
-def _table(batch: Any) -> pa.Table:
-    import pyarrow as pa
-
-    if isinstance(batch, pa.Table):
-        return batch
-    if hasattr(batch, "itertuples"):  # a frame of pandas
-        return pa.Table.from_pandas(batch, preserve_index=False)
-    from ray.data.block import BlockAccessor
-
-    return BlockAccessor.batch_to_arrow_block(batch)
-
-
-def _strings(table: pa.Table, name: str) -> list[Any]:
-    """The values of a column; what is not UTF-8 is an InputError."""
-    column = table.column(name)
-    try:
-        values = column.to_pylist()
-    except UnicodeDecodeError:
-        values = [_value(scalar, name) for scalar in column]
-    return [_decoded(value, name) if isinstance(value, bytes) else value for value in values]
-
-
-def _value(scalar: Any, name: str) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        return _not_utf8(name, error)
-
-
-def _decoded(value: bytes, name: str) -> str | InputError:
-    try:
-        return value.decode()
-    except UnicodeDecodeError as error:
-        return _not_utf8(name, error)
-
-
-def _not_utf8(name: str, error: UnicodeDecodeError) -> InputError:
-    return InputError(f"the {name} is not UTF-8 (byte {error.start})")
 
 
 def _spans(result: Compression) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from ..options import Device, Dtype, EarlyExit, Model, Preset, Ratio, Said, Thre
 from ..terminal import STOPPED, errors
 
 if TYPE_CHECKING:
-    from .corpus import Summary
+    from .report import Summary
 
 
 class InputFormat(StrEnum):

@@ -14,59 +14,30 @@ worker when its own dies, or by a later run; its parts then take the places of t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
 from ..errors import CprsError, InputError
+from ..models import BUNDLED
 from ..progress import Progress
 from ..store import Store
 from . import columns, parts
 from .batches import BatchCompressor
 from .cluster import Pool, check_installed, connected, plan
+from .report import Summary, Tally, shown, summarise
+from .settings import settings_of
 from .sources import open_source
 from .worker import ATTEMPTS, BlockWorker
 
 if TYPE_CHECKING:
     from .sources.block import Block
-
-_CPU_BLOCK, _GPU_BLOCK = 2**17, 2**21  # bytes of text: half a minute to two minutes of a core, some seconds of a GPU
-
-Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes:
-        rows: all rows of the corpus, bad ones included. bad: those that could not be compressed.
-        input_tokens, kept_tokens: of all rows that could, by the critic's tokenizer.
-        blocks: of the corpus. done_before: those that an earlier run had done.
-        workers: in the pool. seconds: of this run. start_seconds: of these, before the first block was begun.
-        tokens_per_second: that this run read, after its start. busy: the share of that time that workers worked on blocks.
-    """
-
-    rows: int
-    bad: int
-    input_tokens: int
-    kept_tokens: int
-    blocks: int
-    done_before: int
-    workers: int
-    seconds: float
-    start_seconds: float
-    tokens_per_second: float
-    busy: float
 
 
 def compress_corpus(
@@ -108,17 +79,18 @@ def compress_corpus(
     began = time.perf_counter()
     check_installed()
     out = Path(out).resolve()
+    batch = _everywhere(batch)
     format, source, files = open_source(inputs, batch, input_format)
     if inside := next((path for path in map(Path, inputs) if out.is_relative_to(path.resolve())), None):
         raise InputError(f"the output {out} lies in the input {inside}; name a folder elsewhere")
-    settings = _settings(batch, files, format, output_format, block_bytes)
-    store = Store[dict[str, Any]](out, settings, rows="blocks.jsonl", results="summary.json", resume=resume)
+    settings = settings_of(batch, files, format, output_format, block_bytes)
+    store = Store[Tally](out, settings, rows="blocks.jsonl", results="summary.json", resume=resume)
     blocks = list(source.cut(files, settings["block_bytes"]))
     before = {tally["block"] for tally in store.rows}
     todo = [block for block in blocks if block.number not in before]
-    pool, start = Pool(0, 0, 0), 0.0
+    pool, start, ended = Pool(0, 0, 0), 0.0, began
     if todo:
-        with _shown(progress, blocks, before) as report, connected(address) as resources:
+        with shown(progress, blocks, before) as report, connected(address) as resources:
             pool = plan(resources, batch.device, workers=workers, threads=batch.threads, gpus=gpus)
             pool = replace(pool, workers=min(pool.workers, len(todo)))
             store.begin()
@@ -128,8 +100,9 @@ def compress_corpus(
                 start = start or max(0.0, time.perf_counter() - began - tally["seconds"])
                 store.add(tally)
                 report(tally)
+                ended = time.perf_counter()
             _tidy(out)
-    summary = _summary(store.rows, len(blocks), before, pool.workers, time.perf_counter() - began, start)
+    summary = summarise(store.rows, len(blocks), before, pool.workers, ended - began, start)
     if todo or not (out / "summary.json").exists():
         store.finish({"settings": settings, **asdict(summary)})
     if summary.rows and summary.rows == summary.bad:
@@ -137,26 +110,22 @@ def compress_corpus(
     return summary
 
 
-def _settings(
-    batch: BatchCompressor, files: Sequence[Path], format: str, output_format: str | None, block_bytes: int | None
-) -> dict[str, Any]:
-    """What the output depends on, JSON-ready: a run goes on only with the same."""
+def _everywhere(batch: BatchCompressor) -> BatchCompressor:
+    """The same, but a folder of a model is named by its full path, for workers are in other folders.
+
+    Raises:
+        ModelLoadError: there is no such folder.
+    """
     from ..files import check_name
 
-    written = output_format or ("parquet" if format == "parquet" else "jsonl")
-    if written not in parts.FORMATS:
-        raise InputError(f"unknown output format {written!r}; use one of {', '.join(parts.FORMATS)}")
     if batch.load is None:
         check_name(batch.model)  # what else may be wrong with it, a worker will say
-    if block_bytes is None:
-        block_bytes = _GPU_BLOCK if _on_gpu(batch.device) else _CPU_BLOCK
-    if block_bytes < 1:
-        raise InputError(f"a block must have at least one byte, got {block_bytes}")
-    asked = {"input_format": format, "output_format": written, "block_bytes": block_bytes}
-    return {"cprs": __version__, "inputs": _fingerprint(files), **asked, **batch.settings()}
+    if batch.model in BUNDLED or not Path(batch.model).is_dir():
+        return batch
+    return replace(batch, model=str(Path(batch.model).resolve()))
 
 
-def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Iterator[dict[str, Any]]:
+def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Iterator[Tally]:
     """What became of each block, as they are done."""
     import ray
     import ray.data
@@ -183,74 +152,11 @@ def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Itera
         ) from error
 
 
-def checked(tally: dict[str, Any]) -> dict[str, Any]:
+def checked(tally: Tally) -> Tally:
     """A tally, unless the worker could not go on: then its error is raised."""
     if (error := tally.pop("error")) is not None:
         raise pickle.loads(error)
     return tally
-
-
-@contextmanager
-def _shown(progress: Progress, blocks: Sequence[Block], before: Collection[int]) -> Iterator[Report]:
-    """Shows how many rows are done, as tallies come."""
-    total = sum(block.rows for block in blocks)
-    done = sum(block.rows for block in blocks if block.number in before)
-    rows = {block.number: block.rows for block in blocks}
-    if not progress or callable(progress):
-
-        def tell(tally: dict[str, Any]) -> None:
-            nonlocal done
-            done += rows[tally["block"]]
-            if callable(progress):
-                progress(done, total)
-
-        yield tell
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    times = TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()
-    parts_of_bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), *times)
-    with Bar(*parts_of_bar, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting workers", total=total, completed=done)
-        yield lambda tally: bar.update(task, advance=rows[tally["block"]], description="compressing")
-
-
-def _summary(
-    tallies: Sequence[dict[str, Any]], blocks: int, before: Collection[int], workers: int, seconds: float, start: float
-) -> Summary:
-    names = ("rows", "bad", "input_tokens", "kept_tokens")
-    new = [tally for tally in tallies if tally["block"] not in before]
-    working = seconds - start
-    return Summary(
-        **{name: sum(tally[name] for tally in tallies) for name in names},
-        blocks=blocks,
-        done_before=len(before),
-        workers=workers,
-        seconds=seconds,
-        start_seconds=start,
-        tokens_per_second=sum(tally["input_tokens"] for tally in new) / working,
-        busy=sum(tally["seconds"] for tally in new) / working / max(1, workers),
-    )
-
-
-def _on_gpu(device: str | None) -> bool:
-    if device is not None:
-        return "cuda" in device
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _fingerprint(files: Sequence[Path]) -> dict[str, Any]:
-    """Tells the files from what they were when the run was started."""
-    digest, size = hashlib.sha256(), 0
-    for file in files:
-        status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-        size += status.st_size
-    return {"files": len(files), "bytes": size, "digest": digest.hexdigest()[:16]}
 
 
 def _tidy(out: Path) -> None:

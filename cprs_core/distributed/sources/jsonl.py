@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CprsError, InputError
 from ...instruction import check_text
 from .. import columns
-from ..batches import check_columns
+from ..tables import check_columns
 from .block import Bad, Block, Source, unreadable
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 from .. import columns
-from ..batches import BatchCompressor, check_columns
+from ..batches import BatchCompressor
+from ..tables import check_columns
 from .block import Bad, Block, Source, unreadable
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -155,6 +156,14 @@ def test_what_a_worker_cannot_do_is_raised_here(here, batch, tmp_path):
         compress_corpus([tmp_path / "a.txt"], tmp_path / "new", corpus.BatchCompressor(query=QUERY, model="./none"))
     compress_corpus([tmp_path / "a.txt"], tmp_path / "out2", batch())  # another output is not affected
     assert len(read(tmp_path / "out2")) == 1
+
+
+def test_workers_find_the_folder_of_a_model_wherever_they_are(here, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("It rained.")
+    monkeypatch.chdir(Path(MODEL["model"]).parent)
+    how = corpus.BatchCompressor(query=QUERY, **{**MODEL, "model": Path(MODEL["model"]).name})
+    compress_corpus([tmp_path / "a.txt"], tmp_path / "out", how)
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["model"] == MODEL["model"]
 
 
 def test_a_block_that_ends_its_process_is_given_up(batch, tmp_path, compressor, monkeypatch):

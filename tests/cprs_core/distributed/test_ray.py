@@ -63,12 +63,12 @@ def test_killed_workers_lose_and_repeat_nothing(cluster, plain, tmp_path):
     killed = []
 
     def kill(done, total):
-        """Whenever a few blocks more are done, one of the workers is killed, in the middle of its next block."""
-        if len(killed) < 2 and done > 15 * (len(killed) + 1):
+        """Once some blocks are done, both workers are killed, in the middle of their next ones."""
+        if done > 15 and not killed:
             time.sleep(0.05)
-            for victim in [worker.pid for worker in workers() if worker.pid not in killed][:1]:
-                os.kill(victim, signal.SIGKILL)
-                killed.append(victim)
+            for worker in workers():
+                os.kill(worker.pid, signal.SIGKILL)
+                killed.append(worker.pid)
 
     how = BatchCompressor(**ASKED, load=Slow(0.15))
     done = compress_corpus([first, second], tmp_path / "out", how, block_bytes=400, workers=2, progress=kill)
