@@ -121,13 +121,17 @@ def map_corpus(
 
 def _summarise(done: Summary, out: Path) -> None:
     share = done.kept_tokens / done.input_tokens if done.input_tokens else 0
-    good = done.rows - done.bad
-    errors.print(f"{good:,} rows: kept {done.kept_tokens:,} of {done.input_tokens:,} tokens ({share:.1%})", style="dim")
+    good = _number(done.rows - done.bad, "row")
+    errors.print(f"{good}: kept {done.kept_tokens:,} of {done.input_tokens:,} tokens ({share:.1%})", style="dim")
     if done.bad:
-        errors.print(f"{done.bad:,} more rows could not be compressed; {out / 'bad'} says why")
+        errors.print(f"{_number(done.bad, 'bad row')} could not be compressed; {out / 'bad'} says why")
     if done.workers:
         errors.print(
-            f"{done.seconds:.1f} s with {done.workers} workers, {done.start_seconds:.1f} s of it to start; then "
+            f"{done.seconds:.1f} s with {_number(done.workers, 'worker')}, {done.start_seconds:.1f} s of it to start; then "
             f"{done.tokens_per_second:,.0f} tokens/s, workers busy for {done.busy:.0%} of the time",
             style="dim",
         )
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + "s" * (count != 1)

@@ -201,7 +201,7 @@ def test_the_command(here, tmp_path):
     model = ["--model", MODEL["model"], "--device", "cpu", "--dtype", "float32"]
     done = run(file, tmp_path / "b.jsonl", "-o", tmp_path / "out", "-q", QUERY, "--ratio", "0.4", *model)
     assert done.exit_code == 0, done.output
-    assert "10 rows: kept" in done.stderr and "1 more rows could not be compressed" in done.stderr.replace("\n", " ")
+    assert "10 rows: kept" in done.stderr and "1 bad row could not be compressed" in done.stderr.replace("\n", " ")
     assert "tokens/s" in done.stderr and done.stdout == ""
     quiet = run(file, "-o", tmp_path / "new", "-q", QUERY, "--preset", "answer", "--format", "parquet", "--quiet", *model)
     assert quiet.exit_code == 0 and quiet.output == ""
