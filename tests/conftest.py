@@ -129,7 +129,7 @@ def prose():
 
 @pytest.fixture(scope="session")
 def cluster():
-    """A Ray cluster of two cores on this machine; tests with it are marked ``xdist_group("ray")``, so that there is one."""
+    """A Ray cluster of two cores on this machine. Its tests are all in one file, so that they are all in one process."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import DeviceError, InputError, MissingExtraError, ServiceError
 
+_logger = logging.getLogger("cprs_core.distributed")
 _STORE = 256 * 2**20  # bytes; only notes on blocks go through Ray, no texts
 
 
@@ -102,3 +103,13 @@ def plan(
             f"{there['CPU']:g} cores, {there['GPU']:g} GPUs; ask for fewer workers or threads, or add machines"
         )
     return Pool(workers or room, cpus, gpus)
+
+
+def warn_if_busy(pool: Pool) -> None:
+    """Says so in the log if there is no room for a single worker now: the pool then waits until others have ended."""
+    import ray
+
+    free = ray.available_resources()
+    cores, gpus = free.get("CPU", 0.0), free.get("GPU", 0.0)
+    if cores < pool.cpus or gpus < pool.gpus:
+        _logger.warning("workers wait for cores or GPUs that are in use: the cluster has %g and %g free", cores, gpus)

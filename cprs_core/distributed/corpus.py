@@ -30,7 +30,7 @@ from ..progress import Progress
 from ..store import Store
 from . import columns, parts
 from .batches import BatchCompressor
-from .cluster import Pool, check_installed, connected, plan
+from .cluster import Pool, check_installed, connected, plan, warn_if_busy
 from .report import Summary, Tally, shown, summarise
 from .settings import settings_of
 from .sources import open_source
@@ -130,6 +130,7 @@ def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Itera
     import ray
     import ray.data
 
+    warn_if_busy(pool)
     rows = ray.data.from_items([asdict(block) for block in blocks], override_num_blocks=len(blocks))
     tallies = rows.map_batches(
         BlockWorker,

@@ -1,10 +1,9 @@
-"""The benchmark of ``cprs map``: the paper model against a simulation, and short runs."""
+"""The benchmark of ``cprs map``: the paper model against a simulation."""
 
 import heapq
 from math import ceil
 
 import map as bench
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -52,18 +51,3 @@ def test_what_bounds_a_run():
 def test_the_table():
     result = CliRunner().invoke(bench.app, ["model", "--tokens", "1e9"])
     assert result.exit_code == 0 and "4,096" in result.output and "bound by" in result.output
-
-
-@pytest.mark.xdist_group("ray")
-def test_a_short_run(cluster, tiny_path):
-    sizes = ["--documents", "40", "--words", "12", "--rounds", "1", "--block-kb", "1"]
-    result = CliRunner().invoke(bench.app, ["scale", "--model", str(tiny_path), *sizes])
-    assert result.exit_code == 0, result.output
-    assert "1 workers: 40 rows" in result.output and "times by the cores' time" in result.output
-
-
-@pytest.mark.xdist_group("ray")
-def test_the_overhead_of_a_short_run(cluster, here):
-    result = CliRunner().invoke(bench.app, ["overhead", "--blocks", "10", "--rows", "200", "--megabytes", "1"])
-    assert result.exit_code == 0, result.output
-    assert "Costs(start=" in result.output and here == [*range(10), *range(10)]

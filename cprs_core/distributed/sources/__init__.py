@@ -49,13 +49,13 @@ def open_source(
         elif kind := format or _kind(path):
             found[path] = kind
         else:
-            raise InputError(f"the name of {given} does not say what it holds; say it with input_format: {', '.join(SOURCES)}")
+            raise InputError(f"the name of {given} does not say what it holds; name an input_format: {', '.join(SOURCES)}")
     kinds = sorted(set(found.values()))
     if not kinds:
         endings = ", ".join(end for name in ([format] if format else SOURCES) for end in SOURCES[name].endings)
         raise InputError(f"there is no file to compress in {', '.join(map(str, inputs))}; looked for {endings}")
     if len(kinds) > 1:
-        raise InputError(f"there are files of several formats ({', '.join(kinds)}); say which with input_format, or name single files")
+        raise InputError(f"there are files of several formats ({', '.join(kinds)}); name an input_format, or single files")
     return kinds[0], SOURCES[kinds[0]](batch), sorted(found)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
+import map as benchmark
 import psutil
 import pytest
 import ray
@@ -18,12 +19,12 @@ from typer.testing import CliRunner
 
 from cprs_core import AuthError, CprsClient, InputError, ServiceError, cli
 from cprs_core.distributed import BatchCompressor, compress_corpus
+from cprs_core.distributed.cluster import Pool, warn_if_busy
 from cprs_core.server.app import create_app
 
 from . import helpers
 from .helpers import ASKED, MODEL, QUERY, Slow, read, same, texts, write
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
 KEY = "a-key-of-sixteen-characters"
 
 
@@ -93,6 +94,19 @@ def test_a_pipeline_of_ray_data(cluster, plain):
         assert row["text"] == result.source and row["cprs_error"] is None
 
 
+def test_a_short_run_of_the_benchmark(cluster, tiny_path):
+    sizes = ["--documents", "40", "--words", "12", "--rounds", "1", "--block-kb", "1"]
+    result = CliRunner().invoke(benchmark.app, ["scale", "--model", str(tiny_path), *sizes])
+    assert result.exit_code == 0, result.output
+    assert "1 workers: 40 rows" in result.output and "times by the cores' time" in result.output
+
+
+def test_the_overhead_that_the_benchmark_finds(cluster, here):
+    result = CliRunner().invoke(benchmark.app, ["overhead", "--blocks", "10", "--rows", "200", "--megabytes", "1"])
+    assert result.exit_code == 0, result.output
+    assert "Costs(start=" in result.output and here == [*range(10), *range(10)]
+
+
 @pytest.fixture(scope="module")
 def service(cluster, tmp_path_factory):
     """The application on Ray Serve, with two replicas, as its config file describes it."""
@@ -133,6 +147,11 @@ def test_the_service_on_two_replicas(service, plain):
         page = httpx.get(f"{service}/metrics", headers=headers).text
         served.add(next(line for line in page.splitlines() if line.startswith('cprs_tokens_total{kind="in"}')))
     assert len(served) == 2 and all(float(line.split()[-1]) > 0 for line in served)  # both have worked
+
+
+def test_a_busy_cluster_is_told_of(service, caplog):
+    warn_if_busy(Pool(1, 1, 0))
+    assert "workers wait for cores or GPUs that are in use: the cluster has 0 and 0 free" in caplog.text
 
 
 def test_keys_limits_problems_and_liveness_are_those_of_cprs_serve(service):
