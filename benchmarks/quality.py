@@ -48,6 +48,7 @@ def main(
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16, float16, float8, int8; by device if not given.")
     ] = None,
+    skim: Annotated[bool, typer.Option(help="Skim long texts first, if the model can.")] = True,
     methods: Annotated[str, typer.Option(help="Comma-separated; those of cprs eval.")] = "cprs,bm25,embeddings",
     count: Annotated[int, typer.Option("--cases", min=1, help="Cases a source, at most.")] = 200,
     sources: Annotated[str, typer.Option(help="Comma-separated, or 'held-out'; all if empty.")] = "",
@@ -68,7 +69,7 @@ def main(
             _write(out, report)
         else:
             settings = {
-                "model": model, "dtype": dtype, "methods": [*dict.fromkeys([*methods.split(","), "oracle"])],
+                "model": model, "dtype": dtype, "skim": skim, "methods": [*dict.fromkeys([*methods.split(","), "oracle"])],
                 "cases": count, "sources": _sources(data, sources), "no_answer": no_answer, "needles": needles, "seed": seed,
             }  # fmt: skip
             rows: list[Row] = []
@@ -90,7 +91,7 @@ def main(
 
 def measured(data: Path, settings: Settings, shard: int, shards: int) -> Iterator[list[Row]]:
     """The rows of every ``shards``-th case from the ``shard``-th on, source by source; a row's task is its source."""
-    compressor = ContextCompressor.from_pretrained(settings["model"], dtype=settings["dtype"])
+    compressor = ContextCompressor.from_pretrained(settings["model"], dtype=settings["dtype"], skim=settings["skim"])
     methods = open_methods(settings["methods"], compressor)
     cprs = [method for method in methods if method.name == "cprs"]
     compared, alone = (Runner(some, BUDGETS, compressor.count_tokens) for some in (methods, cprs))

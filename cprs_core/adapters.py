@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import PurePath
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .budget import check_budget
@@ -56,16 +55,16 @@ class Options(Protocol):
     max_tokens: int | None
     ratio: float | None
     threshold: float | None
-    strategy: Strategy
-    fetch_parent: Any
     compressor: Compressor | None
     url: str | None
     api_key: Any
 
 
-def model_name(value: Any) -> Any:
-    """Folders as plain strings, so that options stay JSON-ready."""
-    return str(value) if isinstance(value, PurePath) else value
+class RetrievalOptions(Options, Protocol):
+    """The options of an adapter for retrieved documents."""
+
+    strategy: Strategy
+    fetch_parent: Any
 
 
 def parse_instruction(value: str | Instruction | None) -> Instruction:
@@ -86,29 +85,18 @@ def parse_instruction(value: str | Instruction | None) -> Instruction:
     return Instruction.from_text(value)
 
 
-def check_options(options: Options, store_method: str) -> str:
+def check_options(options: Options) -> str:
     """Refuses options that contradict each other. Returns the name of the model that they mean.
 
     An injected compressor's own model name is taken over, so that an adapter rebuilt from its options finds that model.
 
-    Args:
-        store_method: the method by which ``fetch_parent`` is known as a store, where it is no function.
-
     Raises:
         InstructionError: see :func:`parse_instruction`.
         BudgetError: two budgets.
-        InputError: options to load a model beside a compressor or a url, or a ``fetch_parent`` or ``api_key`` that is of no
-            use.
+        InputError: options to load a model beside a compressor or a url, or an ``api_key`` that is of no use.
     """
     parse_instruction(options.instruction)
     check_budget(options.max_tokens, options.ratio, options.threshold)
-    fetch = options.fetch_parent
-    if options.strategy == "parents" and fetch is None:
-        raise InputError("strategy='parents' needs fetch_parent, to get the whole documents from")
-    if options.strategy != "parents" and fetch is not None:
-        raise InputError("fetch_parent is of no use without strategy='parents'; give both or neither")
-    if fetch is not None and not callable(fetch) and not hasattr(fetch, store_method):
-        raise InputError(f"fetch_parent must be a function or have {store_method}(), got {type(fetch).__name__}")
     if options.url is not None:
         given = ["compressor"] * (options.compressor is not None) + ["model"] * (options.model != DEFAULT_MODEL)
         if unused := [*given, *_values(options, LOADING)]:
@@ -122,6 +110,24 @@ def check_options(options: Options, store_method: str) -> str:
     if unused:
         raise InputError(f"the compressor is loaded already; leave it out, or {', '.join(unused)}")
     return name
+
+
+def check_strategy(options: RetrievalOptions, store_method: str) -> None:
+    """Refuses a ``fetch_parent`` that is missing or of no use.
+
+    Args:
+        store_method: the method by which it is known as a store, where it is no function.
+
+    Raises:
+        InputError: says which.
+    """
+    fetch = options.fetch_parent
+    if options.strategy == "parents" and fetch is None:
+        raise InputError("strategy='parents' needs fetch_parent, to get the whole documents from")
+    if options.strategy != "parents" and fetch is not None:
+        raise InputError("fetch_parent is of no use without strategy='parents'; give both or neither")
+    if fetch is not None and not callable(fetch) and not hasattr(fetch, store_method):
+        raise InputError(f"fetch_parent must be a function or have {store_method}(), got {type(fetch).__name__}")
 
 
 def resolve_compressor(options: Options) -> Compressor:

@@ -20,8 +20,10 @@ from .bench.command import bench
 from .distributed.command import map_corpus
 from .errors import CprsError, InputError
 from .evaluation.command import evaluate
+from .instruction import decode_text
+from .mcp.command import mcp
 from .models import BUNDLED, DEFAULT_MODEL
-from .options import Device, Dtype, EarlyExit, Model, Preset, Ratio, Said, Threshold, WindowSize, instruction_of
+from .options import Device, Dtype, Model, Preset, Ratio, Said, Skim, Threshold, WindowSize, instruction_of
 from .proxy.command import proxy
 from .result import Compression, html_page
 from .server.command import serve
@@ -52,6 +54,7 @@ app = typer.Typer(
 app.command("eval")(evaluate)
 app.command("bench")(bench)
 app.command("map")(map_corpus)
+app.command("mcp")(mcp)
 app.command("proxy")(proxy)
 app.command("serve")(serve)
 
@@ -90,7 +93,7 @@ def compress(
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
-    early_exit: EarlyExit = True,
+    skim: Skim = True,
     format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
@@ -100,9 +103,7 @@ def compress(
     texts = [_read(name) for name in files]
     from .compressor import ContextCompressor
 
-    compressor = ContextCompressor.from_pretrained(
-        model, device=device, dtype=dtype, window_size=window_size, early_exit=early_exit
-    )
+    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size, skim=skim)
     results = compressor.compress_documents(
         texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
     )
@@ -137,8 +138,9 @@ def train(
     ),
     recipe: Annotated[Path | None, typer.Option(help="A recipe.json; the options below change single values of it.")] = None,
     bidirectional: Annotated[int | None, typer.Option(help="How many upper layers look both ways.")] = None,
-    early_exit: Annotated[
-        int | None, typer.Option(help="Train an exit for windows with nothing in them, behind so many causal layers.")
+    skim: Annotated[
+        int | None,
+        typer.Option(help="Leave the critic as it is; train a skimmer for long texts, behind so many of its causal layers."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -162,7 +164,7 @@ def train(
         text,
         base=base,
         bidirectional=bidirectional,
-        early_exit=early_exit,
+        skim=skim,
         steps=steps,
         learning_rate=learning_rate,
         seed=seed,
@@ -178,17 +180,13 @@ def train(
 
 
 def _read(name: str) -> str:
-    """A file as text, byte for byte but for the decoding: offsets must be the file's."""
+    """A file as text."""
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return content.decode("utf-8")
     except OSError as error:
         _errors.print(f"[red]error:[/] cannot read {name}: {error.strerror or error}")
         raise typer.Exit(1) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8 (byte {error.start}); convert it first, for example with: iconv -f latin1 -t utf-8 {name}"
-        ) from error
+    return decode_text(name, content)
 
 
 def _render(results: list[Compression], files: list[str], format: Format) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ from .instruction import Instruction, check_text
 from .job import Job
 from .loading import Checkpoint, load
 from .models import DEFAULT_MODEL
-from .progress import Progress, reporter
+from .progress import Progress, Report, reporter
 from .result import Compression, Span
 from .segments import segment
 from .selection import Ranges, Scored, kept_text, near, select, top_score
+from .skim import SEPARATOR
 from .spans import TokenScores
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class ContextCompressor:
         dtype: str | torch.dtype | None = None,
         device_map: str | dict[str, Any] | None = None,
         attn_implementation: str | None = None,
-        early_exit: bool = True,
+        skim: bool = True,
         revision: str = "main",
         window_size: int | None = None,
         overlap: int = 0,
@@ -79,7 +81,7 @@ class ContextCompressor:
     ) -> ContextCompressor:
         """Loads a model: the default one from the package, a local folder, or a Hugging Face id.
 
-        See :func:`cprs_core.loading.load` for device, dtype, device_map, attn_implementation, early_exit and revision,
+        See :func:`cprs_core.loading.load` for device, dtype, device_map, attn_implementation, skim and revision,
         and the class for the rest.
 
         Raises:
@@ -92,7 +94,7 @@ class ContextCompressor:
             dtype=dtype,
             device_map=device_map,
             attn_implementation=attn_implementation,
-            early_exit=early_exit,
+            skim=skim,
             revision=revision,
         )
         return cls(checkpoint, window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
@@ -194,14 +196,15 @@ class ContextCompressor:
         threshold: float | None = None,
         progress: Progress = None,
     ) -> Iterator[Span]:
-        """Yields the spans of :meth:`compress` in reading order, each as soon as the windows it lies in are done.
+        """Yields the spans of :meth:`compress` in reading order, each as soon as the windows it lies in are done; those of a
+        long text once it has been skimmed.
 
         There is no budget here: which spans are best is known only at the end. For the same reason the model, where it
         decides by itself, compares a span with the best so far, and keeps some that :meth:`compress` would not.
         """
         check_budget(None, None, threshold)
         (job,) = self._jobs([(text, query)], Instruction.of(instruction))
-        return self._stream(job, *self._rule(job.instruction, threshold), progress)
+        return self._stream(job, threshold, progress)
 
     async def astream(self, text: str, query: str, instruction: Any = None, **options: Any) -> AsyncIterator[Span]:
         """:meth:`stream` for ``async for``; each step runs in a thread."""
@@ -213,9 +216,9 @@ class ContextCompressor:
         self, text: str, query: str, instruction: Instruction | str | None = None, *, progress: Progress = None
     ) -> TokenScores:
         """The critic's probabilities for every token of the text, before anything is selected."""
-        (job,) = self._jobs([(text, query)], Instruction.of(instruction))
-        with reporter(progress, len(job.windows)) as report:
-            return job.all_scores(self.engine.run(job.engine_windows()), report)
+        instruction = Instruction.of(instruction)
+        (part,) = self._scored(self._jobs([(text, query)], instruction), self._rule(instruction, None)[0], progress)
+        return part.scores
 
     def relevance(
         self,
@@ -260,24 +263,70 @@ class ContextCompressor:
         jobs = self._jobs(pairs, instruction)
         max_tokens, ratio, threshold = limits
         limit, share = self._rule(instruction, threshold)
-        parts = self._scored(jobs, limit, progress)
+        groups = [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]
+        sizes = [sum(len(job.tokens) for job in jobs[group]) for group in groups]
+        budgets = [max_tokens if ratio is None else int(ratio * size) for size in sizes]
+        asked = [
+            (budget or 0) / max(size, 1)
+            for group, budget, size in zip(groups, budgets, sizes, strict=True)
+            for _ in jobs[group]
+        ]
+        parts = self._scored(jobs, limit, progress, threshold, asked)
         chosen: list[Ranges] = []
-        for group in [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]:
-            budget = max_tokens if ratio is None else int(ratio * sum(len(job.tokens) for job in jobs[group]))
+        for group, budget in zip(groups, budgets, strict=True):
             chosen += select(parts[group], budget, threshold, share, self.checkpoint.tokenizer.count)
         seconds = time.perf_counter() - began
         return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
 
-    def _scored(self, jobs: list[Job], limit: float | None, progress: Progress) -> list[Scored]:
-        """Runs jobs together."""
+    def _scored(
+        self,
+        jobs: list[Job],
+        limit: float | None,
+        progress: Progress,
+        threshold: float | None = None,
+        asked: Sequence[float] | None = None,
+    ) -> list[Scored]:
+        """Runs jobs together; ``threshold`` and ``asked`` are those of :meth:`_skimmed`."""
         parts: list[Scored] = []
-        with reporter(progress, sum(len(job.windows) for job in jobs)) as report:
-            results = self.engine.run(window for job in jobs for window in job.engine_windows())
-            for job in jobs:
-                scores = job.all_scores(results, report)
+        with reporter(progress) as report:
+            jobs = self._skimmed(jobs, threshold, asked or [0.0] * len(jobs), report)
+            for job, scores in zip(jobs, self._run(jobs, report), strict=True):
                 found = decode.candidates(job.units, scores, job.instruction.unit, limit)
                 parts.append(Scored(job.text, scores, found, limit))
         return parts
+
+    def _run(self, jobs: Sequence[Job], report: Report) -> Iterator[TokenScores]:
+        """The scores of each job."""
+        report.expect(sum(job.window_count for job in jobs))
+        results = self.engine.run(window for job in jobs for window in job.engine_windows())
+        for job in jobs:
+            yield job.all_scores(results, report)
+
+    def _skimmed(self, jobs: Sequence[Job], threshold: float | None, asked: Sequence[float], report: Report) -> list[Job]:
+        """Jobs with what is left to read of them, once those have been skimmed where it pays.
+
+        Args:
+            threshold: the user's own; what promises as much is read, too, if that is lower than the skimmer's.
+            asked: the share of each text that a budget asks for.
+        """
+        skim = self.checkpoint.skim
+        long = [skim is not None and skim.pays(job.window_count, share) for job, share in zip(jobs, asked, strict=True)]
+        if skim is None or not any(long):
+            return list(jobs)
+        limit = skim.threshold if threshold is None else min(skim.threshold, threshold)
+        separator = self.checkpoint.tokenizer(SEPARATOR).ids
+
+        def room(job: Job, window_size: int) -> int:
+            return windowing.room(window_size, len(job.prefix), self.overlap)
+
+        skimming = [job.to_skim(room(job, skim.window_size), self.overlap) for job in compress(jobs, long)]
+        found = self._run(skimming, report)
+        return [
+            job.to_read(next(found), limit, skim.share, separator, room(job, self.window_size), self.overlap)
+            if is_long
+            else job
+            for job, is_long in zip(jobs, long, strict=True)
+        ]
 
     def _result(self, job: Job, ranges: Ranges, seconds: float) -> Compression:
         tags = job.instruction.tags
@@ -314,13 +363,17 @@ class ContextCompressor:
         unit = instruction.unit
         return self.checkpoint.thresholds.get(unit), self.checkpoint.shares.get(unit, 0.0)
 
-    def _stream(self, job: Job, limit: float | None, share: float, progress: Progress) -> Iterator[Span]:
+    def _stream(self, job: Job, threshold: float | None, progress: Progress) -> Iterator[Span]:
+        limit, share = self._rule(job.instruction, threshold)
         unit, tags = job.instruction.unit, job.instruction.tags
         units = job.units
         best = 0.0
         first = token = 0  # the first unit, and its first token, that are not settled yet
-        with reporter(progress, len(job.windows)) as report:
-            for final, merger in job.merge(self.engine.run(job.engine_windows()), report):
+        with reporter(progress) as report:
+            (job,) = self._skimmed([job], threshold, [0.0], report)
+            report.expect(job.window_count)
+            merger = job.merger()
+            for final in job.merge(merger, self.engine.run(job.engine_windows()), report):
                 end = final == len(job.tokens)
                 until = len(units) if end else int(np.searchsorted(units[:, 1], job.tokens.starts[final], side="right"))
                 part = decode.candidates(units[first:until], job.scores(merger, token, final), unit, limit)

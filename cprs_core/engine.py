@@ -60,12 +60,12 @@ class Engine:
             yield from results
 
     def _batches(self, windows: Iterable[Window]) -> Iterator[list[Window]]:
-        """Neighbours with the same tags, within the budget."""
+        """Neighbours that go together, within the budget."""
         batch: list[Window] = []
         tokens = 0
         for window in windows:
             full = tokens + len(window) > self.batch_tokens
-            if batch and (full or not np.array_equal(window.tag_ids, batch[0].tag_ids)):
+            if batch and (full or not window.goes_with(batch[0])):
                 yield batch
                 batch, tokens = [], 0
             batch.append(window)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .engine import WindowScores
 from .instruction import Instruction
 from .scoring import Window
-from .segments import segment
-from .spans import TokenScores
+from .segments import array, find_units, segment
+from .skim import UNLIKELY, Reading, choose
+from .spans import I, O, TokenScores
 from .tokens import Tokens
-from .windows import Merger
+from .windows import Merger, plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A text, what is asked of it, and the windows [w, 2] (token ranges) that it is cut into."""
+    """A text, what is asked of it, and the windows [w, 2] (token ranges) that it is cut into.
+
+    ``skim``: whether it is to be skimmed. ``reading``: what is left to read of it once that is done; None = all of it.
+    ``guesses`` float32 [n, 4 + T]: the scores of the rest.
+    """
 
     text: str
     query: str
@@ -33,25 +39,76 @@ class Job:
     prefix: NDArray[np.int32]
     tag_ids: NDArray[np.int32]
     windows: NDArray[np.int64]
+    skim: bool = False
+    reading: Reading | None = None
+    guesses: NDArray[np.float32] | None = None
 
     def engine_windows(self) -> Iterator[Window]:
-        for start, end in self.windows:
-            yield Window(self.tokens.ids[start:end], self.prefix, self.tag_ids)
-        self.units  # noqa: B018 - found now, while a GPU is at work
+        """What runs through the model. The units are found in between, bit by bit, so that no GPU waits for all of them."""
+        ids, windows = (self.tokens.ids, self.windows) if self.reading is None else (self.reading.ids, self.reading.windows)
+        known = self.skim or "units" in vars(self)
+        coming, found = iter(()) if known else find_units(self.text, self.instruction.unit), []
+        for start, end in windows.tolist():
+            yield Window(ids[start:end], self.prefix, self.tag_ids, self.skim)
+            for unit in coming:
+                found.append(unit)
+                if unit[1] >= self.tokens.ends[end - 1]:
+                    break
+        if not known:
+            vars(self)["units"] = array(chain(found, coming))
 
     @cached_property
     def units(self) -> NDArray[np.int64]:
         """The candidates for being kept, [u, 2], in characters."""
         return segment(self.text, self.instruction.unit)
 
-    def merge(self, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[tuple[int, Merger]]:
-        """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""
+    @property
+    def window_count(self) -> int:
+        """How many windows run through the model."""
+        return len(self.windows if self.reading is None else self.reading.windows)
+
+    def to_skim(self, room: int, overlap: int) -> Job:
+        """The same to be skimmed, in windows with ``room`` for so many tokens."""
+        return replace(self, skim=True, windows=plan(self.text, self.tokens, room, overlap))
+
+    def to_read(self, scores: TokenScores, *how: Any) -> Job:
+        """What is left to read, given the skimmer's scores; the other arguments are those of :func:`~.skim.choose`."""
+        sentences = self.units if self.instruction.unit == "sentence" else segment(self.text, "sentence")
+        guesses = 1 - scores.label_probs[:, O]
+        reading = choose(self.tokens, sentences, guesses, *how)
+        values = np.concatenate([scores.label_probs, scores.tag_probs], 1)
+        values[:, I] = guesses * UNLIKELY
+        values[:, O] = 1 - values[:, I]
+        new = replace(self, reading=reading, guesses=values)
+        vars(new)["units"] = self.units  # found already
+        return new
+
+    def merger(self) -> Merger:
+        """What the results go into; what is not read is there already."""
         merger = Merger(len(self.tokens), len(self.tag_ids) + 3)
-        later = [*self.windows[1:, 0].tolist(), len(self.tokens)]
-        for (start, _), final, values in zip(self.windows.tolist(), later, results, strict=False):
-            merger.add(start, np.concatenate([values.label_probs, values.tag_probs], 1))
+        if self.reading is not None and self.guesses is not None:
+            merger.add(self.reading.unread, self.guesses[self.reading.unread])
+        return merger
+
+    def merge(self, merger: Merger, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[int]:
+        """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""
+        n = len(self.tokens)
+        windows = self.windows if self.reading is None else self.reading.windows
+        places = None if self.reading is None else self.reading.places
+        if not len(windows) and n:
+            yield n
+        for index, ((start, end), values) in enumerate(zip(windows.tolist(), results, strict=False)):
+            found = np.concatenate([values.label_probs, values.tag_probs], 1)
+            later = int(windows[index + 1, 0]) if index + 1 < len(windows) else None
+            if places is None:
+                merger.add(slice(start, end), found)
+            else:
+                own = places[start:end] >= 0
+                merger.add(places[start:end][own], found[own])
+                if later is not None:
+                    later = next(int(place) for place in places[later:] if place >= 0)
             report()
-            yield final, merger
+            yield n if later is None else later
 
     def scores(self, merger: Merger, start: int, end: int) -> TokenScores:
         """The scores of the tokens from ``start`` to ``end``."""
@@ -60,5 +117,6 @@ class Job:
 
     def all_scores(self, results: Iterator[WindowScores], report: Callable[[], None]) -> TokenScores:
         """The scores of the whole text, once all its windows are done."""
-        merged = deque(self.merge(results, report), maxlen=1)
-        return self.scores(merged[0][1] if merged else Merger(0, len(self.tag_ids) + 3), 0, len(self.tokens))
+        merger = self.merger()
+        deque(self.merge(merger, results, report), maxlen=0)
+        return self.scores(merger, 0, len(self.tokens))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from .models import BUNDLED, DEFAULT_MODEL
 from .quantization import size_of, unpack_state, unpacked
 from .scoring import PackedScorer, PlainScorer, Scorer
 from .shape import Shape
+from .skim import Skim
 from .tokens import TextTokenizer
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Checkpoint:
         thresholds: for each unit of instructions, the calibrated score from which it is kept when the model decides;
             where there is none, the label head's argmax decides, as in the published checkpoint.
         shares: for each unit, the share of the best score that something must reach besides; none where it is missing.
+        skim: how long texts are skimmed; None = they are read.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Checkpoint:
     window_size: int
     thresholds: Mapping[str, float]
     shares: Mapping[str, float]
+    skim: Skim | None = None
 
 
 def load(
@@ -57,7 +60,7 @@ def load(
     dtype: str | torch.dtype | None = None,
     device_map: str | dict[str, Any] | None = None,
     attn_implementation: str | None = None,
-    early_exit: bool = True,
+    skim: bool = True,
     revision: str = "main",
 ) -> Checkpoint:
     """Loads a checkpoint for inference.
@@ -72,7 +75,7 @@ def load(
         device_map: places layers through accelerate (``"auto"``) instead of ``device``, for models larger than a GPU.
         attn_implementation: ``"sdpa"``, ``"eager"``, ``"flash_attention_2"`` ... runs transformers' own forward pass with
             this kernel; None = the fast pass of :mod:`~.packed` wherever it can run the model.
-        early_exit: let windows with nothing in them stop early, if the checkpoint was trained for it (:mod:`~.early_exit`).
+        skim: skim long texts first and read what promises something, if the checkpoint has a skimmer (:mod:`~.skim`).
 
     Raises:
         ModelLoadError: missing, broken or unsupported checkpoint.
@@ -88,7 +91,7 @@ def load(
         tokenizer = read_tokenizer(name, revision)
         if targets and attn_implementation is None and Shape.of(config) is not None:
             weights = read_weights(name, revision)
-            return assemble(str(name), config, weights, tokenizer, devices=targets, dtype=precision, early_exit=early_exit)
+            return assemble(str(name), config, weights, tokenizer, devices=targets, dtype=precision, skim=skim)
     if precision not in DTYPES:
         raise DeviceError(
             f"dtype {precision!r} goes with the fast pass only, which takes no device_map and no attn_implementation, and "
@@ -102,6 +105,13 @@ def load(
     return checkpoint(str(name), config, tokenizer, scorers, has_tags)
 
 
+def load_skim(name: str | Path = DEFAULT_MODEL, *, revision: str = "main") -> Skim | None:
+    """How a checkpoint skims, without loading it; None if it cannot. Errors are those of :func:`load`."""
+    check_name(name)
+    with _explained(str(name)):
+        return Skim.of(read_config(name, revision))
+
+
 def assemble(
     name: str,
     config: Mapping[str, Any],
@@ -110,7 +120,7 @@ def assemble(
     *,
     devices: Sequence[torch.device],
     dtype: str,
-    early_exit: bool = True,
+    skim: bool = True,
 ) -> Checkpoint:
     """A checkpoint of the fast pass from its parts.
 
@@ -127,6 +137,9 @@ def assemble(
     wrong = sorted(key for key, size in shape.weights() if size_of(weights, key) != size)
     if wrong:
         raise _incomplete(name, wrong)
+    how = Skim.of(config) if skim else None
+    if how is None:
+        shape = replace(shape, skim=None)
     has_tags = (shape.tied or "lm_head.weight" in weights) and not config.get("ignore_lm_head", False)
     scorers = []
     for device in devices:
@@ -135,12 +148,11 @@ def assemble(
         def take(key: str, device: torch.device = device, floating: torch.dtype = floating) -> Tensor | None:
             if size_of(weights, key) is None:
                 return None
-            kept = torch.float32 if key.startswith(("cls_head.", "early_exit.")) else floating
+            kept = torch.float32 if key.startswith(("cls_head.", "skimmer.head.")) else floating
             return unpacked(weights, key, kept).to(device)
 
-        limit = config.get("early_exit_threshold") if early_exit else None
-        scorers.append(PackedScorer(shape, take, linear, has_tags=has_tags, early_exit=limit))
-    return checkpoint(name, config, tokenizer, scorers, has_tags)
+        scorers.append(PackedScorer(shape, take, linear, has_tags=has_tags))
+    return replace(checkpoint(name, config, tokenizer, scorers, has_tags), skim=how)
 
 
 def checkpoint(

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig, PreTrainedModel
 
 from .attention import MASK, flatten_for_flash, hybrid_masks, is_supported, make_hybrid
-from .early_exit import EarlyExit
 from .errors import ModelLoadError
-from .shape import check_border, check_exit
+from .shape import check_border, check_skim
 
 LABELS = ("B", "I", "O", "E")  # ids 0 to 3
 
@@ -36,19 +35,19 @@ class CriticOutput:
         hidden: [B, L, H], the last hidden state, after the final norm.
         label_logits: float32 [B, L, 4], over B, I, O, E.
         tag_logits: float32 [B, L, T + 1], over the tags and "outside"; None if no tags were asked for.
-        early_logits: float32 [B, L], what the early exit guesses of the keep scores; None if the critic has no such exit.
+        skim_logits: float32 [B, L], what the skimmer guesses of the keep scores; None if it was not asked.
     """
 
     hidden: Tensor
     label_logits: Tensor
     tag_logits: Tensor | None
-    early_logits: Tensor | None = None
+    skim_logits: Tensor | None = None
 
 
 class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
     """The part of the critic that is the same for every base; :func:`critic_class` mixes it into one."""
 
-    _keep_in_fp32_modules_strict = {"cls_head", "early_exit"}  # noqa: RUF012 - read by transformers
+    _keep_in_fp32_modules_strict = {"cls_head", "skimmer.head"}  # noqa: RUF012 - read by transformers
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
@@ -57,8 +56,8 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
             raise ModelLoadError(f"{type(self.model).__name__} is no plain decoder with full self-attention in every layer")
         make_hybrid(self.model.layers, border)
         self.cls_head = nn.Linear(config.hidden_size, len(LABELS))
-        layer = check_exit(getattr(config, "early_exit_layer", None), border)
-        self.early_exit = None if layer is None else EarlyExit(config.hidden_size, layer)
+        skim = check_skim(getattr(config, "skim", None), border)
+        self.skimmer = None if skim is None else Skimmer(config, self.model, *skim)
         self.post_init()
 
     def forward(  # type: ignore[override]
@@ -67,6 +66,7 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         tag_ids: Tensor | None = None,
+        skim: bool = False,
     ) -> CriticOutput:
         """One pass, no cache.
 
@@ -75,6 +75,7 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
             attention_mask: [B, L], 1 = token, 0 = padding. Equal-length rows need none, and are faster without.
             position_ids: [B, L], only for packed rows: each document's positions start from 0, and it sees itself alone.
             tag_ids: [T + 1] or [B, T + 1], the ids of the tag words and, last, of "outside".
+            skim: ask the skimmer too.
         """
         shape = input_ids.shape
         input_ids, position_ids = flatten_for_flash(self.config, input_ids, attention_mask, position_ids)
@@ -85,16 +86,21 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
             attention_mask=causal,
             position_ids=position_ids,
             use_cache=False,
-            output_hidden_states=self.early_exit is not None,
+            output_hidden_states=skim,
             **{MASK: bidirectional},
         )
         hidden = output.last_hidden_state.view(*shape, -1)
-        exit_ = self.early_exit
+        skim_logits = None
+        if skim and self.skimmer is not None:
+            states = output.hidden_states[self.skimmer.behind]
+            positions = torch.arange(states.shape[1], device=states.device)[None] if position_ids is None else position_ids
+            angles = self.model.rotary_emb(states, positions)
+            skim_logits = self.skimmer(states, bidirectional, angles).view(shape)
         return CriticOutput(
             hidden,
             self.label_logits(hidden),
             None if tag_ids is None else self.tag_logits(hidden, tag_ids),
-            None if exit_ is None else exit_(output.hidden_states[exit_.layer].view_as(hidden)),
+            skim_logits,
         )
 
     def label_logits(self, hidden: Tensor) -> Tensor:
@@ -115,6 +121,34 @@ class TokenCritic(PreTrainedModel):  # type: ignore[no-untyped-call]
             columns = ids.to(logits.device).view(-1, 1, ids.shape[-1])
             return logits.gather(-1, columns.expand(*hidden.shape[:2], -1)).float()
         return torch.matmul(hidden, rows.to(hidden).transpose(-1, -2)).float()
+
+
+class Skimmer(nn.Module):
+    """Layers of the base's kind that see both ways, behind the first ``behind`` causal ones, and a head that guesses the
+    keep scores (:mod:`~.skim`)."""
+
+    def __init__(self, config: PretrainedConfig, base: Any, behind: int, layers: int) -> None:
+        super().__init__()
+        self.behind = behind
+        kind, norm = type(base.layers[0]), type(base.norm)
+        self.layers = nn.ModuleList(kind(config, index) for index in range(layers))
+        make_hybrid(self.layers, 0)
+        self.norm = norm(config.hidden_size, eps=config.rms_norm_eps)
+        self.head = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, states: Tensor, mask: Tensor | None, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """Logits float32 [B, L] of the guesses from states [B, L, H]."""
+        for layer in self.layers:
+            states = layer(states, attention_mask=mask, position_embeddings=angles)
+        return self.head(self.norm(states).to(self.head.weight.dtype)).squeeze(-1).float()
+
+    def begin_as(self, base: Any) -> None:
+        """Starts from the layers of the base in whose place it works, and guesses low."""
+        with torch.no_grad():
+            self.layers.load_state_dict(base.layers[self.behind : self.behind + len(self.layers)].state_dict())
+            self.norm.load_state_dict(base.norm.state_dict())
+            self.head.weight.zero_()
+            self.head.bias.fill_(-2.0)
 
 
 @cache

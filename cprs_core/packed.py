@@ -20,7 +20,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import compress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -29,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .linear import Encoded, Float8, Linear, padded
-from .shape import Shape, layer_name
+from .shape import Shape, layer_name, skim_layer_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,11 +80,12 @@ class Sequences:
 class Prefixes:
     """What windows share: queries, keys and values [P, heads, D] of every causal layer, and the states [P, H] behind them.
 
-    ``lengths``: tokens of each prefix.
+    ``lengths``: tokens of each prefix. ``early``: the states behind those layers that a skimmer begins with.
     """
 
     lengths: list[int]
     qkv: list[Tensor]
+    early: Tensor
     hidden: Tensor
 
 
@@ -96,10 +96,6 @@ class Parts:
     lengths: list[int]
     which: list[int]
     prefixes: Prefixes
-
-    def some(self, chosen: Sequence[bool]) -> Parts:
-        """Those that are chosen."""
-        return Parts(list(compress(self.lengths, chosen)), list(compress(self.which, chosen)), self.prefixes)
 
 
 class PackedDecoder:
@@ -117,6 +113,9 @@ class PackedDecoder:
         self._frequencies, self._magnitude = _frequencies(shape, self.device)
         layers = [_layer(take, layer_name(index), shape.head_norms, linear) for index in range(shape.layers)]
         self._causal, self._bidirectional = layers[: shape.border], layers[shape.border :]
+        self._behind, skim_layers = shape.skim or (0, 0)
+        self._skimmer = [_layer(take, skim_layer_name(index), shape.head_norms, linear) for index in range(skim_layers)]
+        self._skim_norm = taken(take, "skimmer.norm.weight") if self._skimmer else self._norm
         on_gpu = self.device.type == "cuda"
         has_triton = on_gpu and _can_compile()
         fast = _compiled if has_triton else _as_it_is
@@ -141,44 +140,51 @@ class PackedDecoder:
             qkv.append(part)
             return self._attend(part, sequences, causal=True)
 
-        x, last = self._run(self._causal, self.embed(ids), sequences.positions, attend)
-        return Prefixes(lengths, qkv, x if last is None else x + last)
+        early = self._run(self._causal[: self._behind], self.embed(ids), sequences.positions, attend)
+        hidden = self._run(self._causal[self._behind :], early, sequences.positions, attend)
+        return Prefixes(lengths, qkv, early, hidden)
 
     def lay_out(self, parts: Parts) -> Sequences:
         """Where the windows of a batch and their prefixes lie in a row."""
         return self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
 
-    def lower(self, x: Tensor, parts: Parts, sequences: Sequences, first: int, end: int) -> Tensor:
-        """States [T, H] of windows' own tokens, one window after the other, through the causal layers ``first`` to before
-        ``end``."""
-        shared = iter(parts.prefixes.qkv[first:end])
+    def states(self, ids: Sequence[NDArray[np.int32]], parts: Parts) -> Tensor:
+        """The last hidden states [T, H] of windows' own tokens, one window after the other, behind the final norm."""
+        sequences = self._lay_out(parts)
+        x = self._lower(self.embed(ids), parts, sequences, len(self._causal))
+        return self._upper(self._bidirectional, x, parts.prefixes.hidden, sequences, self._norm)
+
+    def skimmed(self, ids: Sequence[NDArray[np.int32]], parts: Parts) -> Tensor:
+        """The last hidden states of the skimmer (:mod:`~.skim`), likewise."""
+        sequences = self._lay_out(parts)
+        x = self._lower(self.embed(ids), parts, sequences, self._behind)
+        return self._upper(self._skimmer, x, parts.prefixes.early, sequences, self._skim_norm)
+
+    def _lay_out(self, parts: Parts) -> Sequences:
+        """Where the windows of a batch and their prefixes lie in a row."""
+        return self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
+
+    def _lower(self, x: Tensor, parts: Parts, sequences: Sequences, end: int) -> Tensor:
+        """States [T, H] of windows' own tokens through the causal layers before ``end``."""
+        shared = iter(parts.prefixes.qkv)
 
         def attend(qkv: Tensor) -> Tensor:
             row = sequences.join(qkv, next(shared))
             return self._attend(row, sequences, causal=True).index_select(0, sequences.own)
 
-        x, last = self._run(self._causal[first:end], x, sequences.positions.index_select(0, sequences.own), attend)
-        return x if last is None else x + last
+        return self._run(self._causal[:end], x, sequences.positions.index_select(0, sequences.own), attend)
 
-    def upper(self, x: Tensor, parts: Parts, sequences: Sequences) -> Tensor:
-        """The same states from behind the causal layers through the bidirectional ones and the final norm."""
+    def _upper(self, layers: Sequence[Layer], x: Tensor, prefixes: Tensor, sequences: Sequences, norm: Tensor) -> Tensor:
+        """The same states, and those of all prefixes, through bidirectional layers and a norm."""
 
         def attend(qkv: Tensor) -> Tensor:
             return self._attend(qkv, sequences, causal=False)
 
-        x, last = self._run(self._bidirectional, sequences.join(x, parts.prefixes.hidden), sequences.positions, attend)
-        x = x.index_select(0, sequences.own)
-        if last is None:
-            return self._normed(x, self._norm, self.shape.eps)
-        return self._add_normed(x, last.index_select(0, sequences.own), self._norm, self.shape.eps)[1]
+        x = self._run(layers, sequences.join(x, prefixes), sequences.positions, attend)
+        return self._normed(x.index_select(0, sequences.own), norm, self.shape.eps)
 
-    def _run(
-        self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
-        """States [L, H] through layers; what the last layer adds to them is given apart.
-
-        ``attend`` takes queries, keys and values [L, heads, D] to the mixed values.
-        """
+    def _run(self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        """States [L, H] through layers; ``attend`` takes queries, keys and values [L, heads, D] to the mixed values."""
         shape = self.shape
         length, x = len(x), padded(x)
         cos, sin = map(padded, self._angles(positions, x.dtype))
@@ -193,7 +199,7 @@ class PackedDecoder:
             out = layer.out(self._encoded(padded(attend(qkv[:length])), layer.out.encode))
             x, states = self._add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
             down = layer.down(self._gated(layer.gate_up(states), layer.down.encode))
-        return x[:length], None if down is None else down[:length]
+        return x[:length] if down is None else x[:length] + down[:length]
 
     def _attend(self, qkv: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
         """Attention within each sequence of a row: [L, heads * D] from [L, heads + 2 * kv_heads, D]."""

@@ -79,12 +79,12 @@ def size_of(packed: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
 
 
 def quantizable(model: nn.Module) -> list[str]:
-    """Names of the weights to quantise: the decoder's matrices and its embedding; never the label head or the norms."""
+    """Names of the weights to quantise: the decoder's matrices and its embedding; never the heads or the norms."""
     return [
         f"{name}.weight"
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Embedding))
-        and name.startswith("model.")
+        and name.startswith(("model.", "skimmer.layers."))
         and module.weight.shape[-1] % GROUP == 0
     ]
 
@@ -110,13 +110,14 @@ def _rounded(weight: Tensor) -> Tensor:
 
 
 def prepare_training(model: nn.Module) -> None:
-    """Makes every weight of :func:`quantizable` round itself wherever it is used.
+    """Makes every weight of :func:`quantizable` that is trained round itself wherever it is used.
 
     Swapping the class keeps parameters, names and ties as they are, and all layers alike, which compilers reward.
     """
     for name in quantizable(model):
         module = model.get_submodule(name.removesuffix(".weight"))
-        module.__class__ = _TRAINED_AS[type(module)]
+        if module.weight.requires_grad:
+            module.__class__ = _TRAINED_AS[type(module)]
 
 
 def finish_training(model: nn.Module) -> None:

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .early_exit import UNLIKELY, EarlyExit
 from .linear import Linear
 from .packed import PackedDecoder, Parts, Prefixes, Take, taken
 from .shape import Shape
@@ -33,14 +32,22 @@ _PADDING = 1.15  # the longest of windows that are padded to one length may be t
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens of a text ``ids`` int32 [n], what is put in front of them ``prefix`` int32 [p], and ``tag_ids`` [T + 1]."""
+    """Tokens of a text ``ids`` int32 [n], what is put in front of them ``prefix`` int32 [p], and ``tag_ids`` [T + 1].
+
+    ``skim``: whether it is for the skimmer (:mod:`~.skim`) instead of the whole critic.
+    """
 
     ids: NDArray[np.int32]
     prefix: NDArray[np.int32]
     tag_ids: NDArray[np.int32]
+    skim: bool = False
 
     def __len__(self) -> int:
         return len(self.prefix) + len(self.ids)
+
+    def goes_with(self, other: Window) -> bool:
+        """Whether both can be in one batch."""
+        return self.skim == other.skim and np.array_equal(self.tag_ids, other.tag_ids)
 
 
 class Scorer(Protocol):
@@ -53,22 +60,19 @@ class Scorer(Protocol):
 
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
         """float32 [tokens of all windows, 4 + T]: probabilities of the labels and of the tags, which are the same for all
-        windows. ``memory`` keeps from one batch of a call to the next what they share."""
+        windows; a skimmer's guess is the probability of I. ``memory`` keeps from one batch of a call to the next what they
+        share."""
         ...
 
 
 class PackedScorer:
     """Args:
     take: gives the weights of a decoder of this shape, and of its heads. has_tags: whether the LM head is a critic.
-    early_exit: the guess from which a window goes on behind the early exit; None = all windows go on.
     """
 
-    def __init__(
-        self, shape: Shape, take: Take, linear: type[Linear], *, has_tags: bool, early_exit: float | None = None
-    ) -> None:
+    def __init__(self, shape: Shape, take: Take, linear: type[Linear], *, has_tags: bool) -> None:
         self._decoder = PackedDecoder(shape, take, linear)
-        self._border, self._threshold = shape.border, early_exit or 0.0
-        self._exit = None if early_exit is None or shape.exit is None else _exit(shape.hidden, shape.exit, take)
+        self._skim = (taken(take, "skimmer.head.weight"), take("skimmer.head.bias")) if shape.skim else None
         self._labels = taken(take, "cls_head.weight"), take("cls_head.bias")
         self._words = (self._decoder.embedding if shape.tied else take("lm_head.weight")) if has_tags else None
         self.device = self._decoder.device
@@ -85,32 +89,17 @@ class PackedScorer:
             memory[key] = self._decoder.prefixes(list(distinct.values()))
         numbers = {name: number for number, name in enumerate(key)}
         parts = Parts([len(window.ids) for window in windows], [numbers[name] for name in names], memory[key])
-        states = self._decoder.embed([window.ids for window in windows])
+        ids, words = [window.ids for window in windows], len(windows[0].tag_ids)
+        if windows[0].skim:
+            if self._skim is None:
+                raise ValueError("this critic has no skimmer")
+            guesses = F.linear(self._decoder.skimmed(ids, parts).float(), *self._skim).sigmoid()
+            none, any_tag = torch.zeros_like(guesses), guesses.new_ones(len(guesses), words - 1)
+            return torch.cat([none, guesses, 1 - guesses, none, any_tag], 1)
         tag_ids = self._decoder.send(windows[0].tag_ids.astype(np.int64))
-        return self._in_full(states, parts, tag_ids) if self._exit is None else self._with_exit(states, parts, tag_ids)
-
-    def _in_full(self, states: Tensor, parts: Parts, tag_ids: Tensor, first: int = 0) -> Tensor:
-        """Probabilities from the states [T, H] before the layer ``first``."""
-        sequences = self._decoder.lay_out(parts)
-        states = self._decoder.lower(states, parts, sequences, first, self._border)
-        hidden = self._decoder.upper(states, parts, sequences)
+        hidden = self._decoder.states(ids, parts)
         tags = None if self._words is None else hidden @ self._words[tag_ids].T
-        return _probabilities(F.linear(hidden.float(), *self._labels), tags, len(tag_ids))
-
-    def _with_exit(self, states: Tensor, parts: Parts, tag_ids: Tensor) -> Tensor:
-        """The same; of windows that promise nothing, what the exit guesses of any tag."""
-        assert self._exit is not None
-        states = self._decoder.lower(states, parts, self._decoder.lay_out(parts), 0, self._exit.layer)
-        guesses, sizes = self._exit(states).sigmoid(), torch.tensor(parts.lengths)
-        going = torch.stack([part.max() for part in guesses.split(parts.lengths)]).cpu() >= self._threshold
-        guesses = guesses * UNLIKELY
-        none, any_tag = torch.zeros_like(guesses), guesses.new_ones(len(guesses), len(tag_ids) - 1)
-        scores = torch.cat([torch.stack([none, guesses, 1 - guesses, none], 1), any_tag], 1)
-        if going.any():
-            places = going.repeat_interleave(sizes).nonzero()[:, 0].to(self.device)
-            full = self._in_full(states.index_select(0, places), parts.some(going.tolist()), tag_ids, self._exit.layer)
-            scores.index_copy_(0, places, full)
-        return scores
+        return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)
 
 
 class PlainScorer:
@@ -154,12 +143,6 @@ class PlainScorer:
             torch.from_numpy(ids).to(self.device), attention_mask=None if mask.all() else mask.long().to(self.device)
         ).hidden
         return [row[len(window.prefix) : len(window)] for row, window in zip(states, windows, strict=True)]
-
-
-def _exit(hidden: int, layer: int, take: Take) -> EarlyExit:
-    head = EarlyExit(hidden, layer)
-    head.load_state_dict({name: taken(take, f"early_exit.{name}") for name in head.state_dict()}, assign=True)
-    return head.requires_grad_(False)
 
 
 def _probabilities(labels: Tensor, tags: Tensor | None, words: int) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 from .errors import ModelLoadError
 
 FAMILIES = frozenset({"llama", "mistral", "qwen2", "qwen3"})  # decoders that are what packed.py spells out, and no more
-EXIT_WIDTH = 256  # of the early exit
 _ROPE = frozenset({"default", "linear", "yarn", "llama3"})  # angles that do not depend on the length of the text
 
 
@@ -20,7 +19,8 @@ class Shape:
     Attributes:
         border: the first bidirectional layer (paper section 2.2).
         inner: width of the gated MLP. eps: of the norms. head_norms: whether queries and keys are normed.
-        tied: whether the LM head is the embedding. exit: causal layers before the early exit, if there is one.
+        tied: whether the LM head is the embedding.
+        skim: how many causal layers lie before the skimmer, and how many layers it has, if there is one.
         config: all of the config, for what depends on its kind.
     """
 
@@ -34,7 +34,7 @@ class Shape:
     head_dim: int
     eps: float
     tied: bool
-    exit: int | None
+    skim: tuple[int, int] | None
     head_norms: bool
     config: Mapping[str, Any] = field(repr=False)
 
@@ -69,7 +69,7 @@ class Shape:
                 head_dim=config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"],
                 eps=config["rms_norm_eps"],
                 tied=config["tie_word_embeddings"],
-                exit=check_exit(config.get("early_exit_layer"), config["first_bidirectional_layer"]),
+                skim=check_skim(config.get("skim"), config["first_bidirectional_layer"]),
                 head_norms=config["model_type"] == "qwen3",
                 config=config,
             )
@@ -78,33 +78,41 @@ class Shape:
 
     def weights(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Names and sizes of the weights that a checkpoint must have, in the published layout; biases it may have."""
-        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
         yield "model.embed_tokens.weight", (self.vocab, self.hidden)
-        for layer in map(layer_name, range(self.layers)):
-            yield f"{layer}.input_layernorm.weight", (self.hidden,)
-            yield f"{layer}.post_attention_layernorm.weight", (self.hidden,)
-            yield f"{layer}.self_attn.q_proj.weight", (wide, self.hidden)
-            yield f"{layer}.self_attn.k_proj.weight", (narrow, self.hidden)
-            yield f"{layer}.self_attn.v_proj.weight", (narrow, self.hidden)
-            yield f"{layer}.self_attn.o_proj.weight", (self.hidden, wide)
-            yield f"{layer}.mlp.gate_proj.weight", (self.inner, self.hidden)
-            yield f"{layer}.mlp.up_proj.weight", (self.inner, self.hidden)
-            yield f"{layer}.mlp.down_proj.weight", (self.hidden, self.inner)
-            if self.head_norms:
-                yield f"{layer}.self_attn.q_norm.weight", (self.head_dim,)
-                yield f"{layer}.self_attn.k_norm.weight", (self.head_dim,)
+        for index in range(self.layers):
+            yield from self._layer_weights(layer_name(index))
         yield "model.norm.weight", (self.hidden,)
-        if self.exit is not None:
-            yield "early_exit.inner.weight", (EXIT_WIDTH, self.hidden)
-            yield "early_exit.inner.bias", (EXIT_WIDTH,)
-            yield "early_exit.outer.weight", (1, EXIT_WIDTH)
-            yield "early_exit.outer.bias", (1,)
+        if self.skim is not None:
+            for index in range(self.skim[1]):
+                yield from self._layer_weights(skim_layer_name(index))
+            yield "skimmer.norm.weight", (self.hidden,)
+            yield "skimmer.head.weight", (1, self.hidden)
+            yield "skimmer.head.bias", (1,)
         yield "cls_head.weight", (4, self.hidden)
         yield "cls_head.bias", (4,)
+
+    def _layer_weights(self, layer: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        yield f"{layer}.input_layernorm.weight", (self.hidden,)
+        yield f"{layer}.post_attention_layernorm.weight", (self.hidden,)
+        yield f"{layer}.self_attn.q_proj.weight", (wide, self.hidden)
+        yield f"{layer}.self_attn.k_proj.weight", (narrow, self.hidden)
+        yield f"{layer}.self_attn.v_proj.weight", (narrow, self.hidden)
+        yield f"{layer}.self_attn.o_proj.weight", (self.hidden, wide)
+        yield f"{layer}.mlp.gate_proj.weight", (self.inner, self.hidden)
+        yield f"{layer}.mlp.up_proj.weight", (self.inner, self.hidden)
+        yield f"{layer}.mlp.down_proj.weight", (self.hidden, self.inner)
+        if self.head_norms:
+            yield f"{layer}.self_attn.q_norm.weight", (self.head_dim,)
+            yield f"{layer}.self_attn.k_norm.weight", (self.head_dim,)
 
 
 def layer_name(index: int) -> str:
     return f"model.layers.{index}"
+
+
+def skim_layer_name(index: int) -> str:
+    return f"skimmer.layers.{index}"
 
 
 def check_border(border: Any, layers: int) -> int:
@@ -120,14 +128,18 @@ def check_border(border: Any, layers: int) -> int:
     return border
 
 
-def check_exit(layer: Any, border: int) -> int | None:
-    """How many causal layers lie before the early exit; None if there is none.
+def check_skim(skim: Any, border: int) -> tuple[int, int] | None:
+    """How many causal layers lie before the skimmer, and how many layers it has; None if there is none.
 
     Raises:
-        ModelLoadError: there are not so many.
+        ModelLoadError: it makes no sense, or the critic has not so many causal layers.
     """
-    if layer is not None and (not isinstance(layer, int) or not 0 < layer <= border):
+    if skim is None:
+        return None
+    behind, layers = (skim.get(name) if isinstance(skim, Mapping) else None for name in ("behind", "layers"))
+    if not isinstance(behind, int) or not isinstance(layers, int) or not 0 < behind <= border or layers < 1:
         raise ModelLoadError(
-            f"early_exit_layer must be 1 to {border}, the number of causal layers; the config says {layer!r}"
+            f"skim must say behind how many of the {border} causal layers the skimmer begins and how many layers it has, "
+            f'such as {{"behind": 1, "layers": 1}}; the config says {skim!r}'
         )
-    return layer
+    return behind, layers

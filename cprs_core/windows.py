@@ -5,7 +5,7 @@ Pure functions over numpy arrays; nothing is decoded or tokenised again, so offs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,6 +65,21 @@ def plan(text: str, tokens: Tokens, room: int, overlap: int = 0) -> NDArray[np.i
     return np.array(windows, dtype=np.int64)
 
 
+def cut(borders: NDArray[np.int64], n: int, room: int, overlap: int = 0) -> NDArray[np.int64]:
+    """Cuts n tokens into windows [w, 2] of at most ``room`` at the given ``borders``, or anywhere if none is near enough;
+    neighbours share ``overlap`` tokens."""
+    windows, start = [], 0
+    borders = np.append(0, borders)
+    while n - start > room:
+        end = int(borders[np.searchsorted(borders, start + room, side="right") - 1])
+        if end <= start + overlap:
+            end = start + room
+        windows.append((start, end))
+        start = end - overlap
+    windows.append((start, n))
+    return np.array(windows, dtype=np.int64)
+
+
 class Merger:
     """Puts values of windows in their places; where windows overlap, they are averaged.
 
@@ -76,11 +91,10 @@ class Merger:
         self._sum = np.zeros((n, width), dtype=np.float32)
         self._count = np.zeros((n, 1), dtype=np.float32)
 
-    def add(self, start: int, values: NDArray[np.float32]) -> None:
-        """Adds values [length, width] of the window that begins at token ``start``."""
-        part = slice(start, start + len(values))
-        self._sum[part] += values
-        self._count[part] += 1
+    def add(self, places: slice | NDArray[Any], values: NDArray[np.float32]) -> None:
+        """Adds values [length, width] of the tokens at some places."""
+        self._sum[places] += values
+        self._count[places] += 1
 
     def mean(self, start: int, end: int) -> NDArray[np.float32]:
         """Values [end - start, width] of the tokens from ``start`` to ``end``, all of which were added."""

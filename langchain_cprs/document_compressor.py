@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.load import Serializable, loads
 from langchain_core.runnables import RunnableConfig, RunnableLambda
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field, model_validator
 
 from cprs_core import adapters
-from cprs_core.adapters import Compressor, Strategy
+from cprs_core.adapters import Strategy
 from cprs_core.errors import InputError
-from cprs_core.instruction import Instruction
-from cprs_core.models import DEFAULT_MODEL
+from cprs_core.pydantic_options import CompressorOptions
 from cprs_core.result import Compression
 
 
@@ -26,7 +24,7 @@ class _Inputs(TypedDict):
     query: str
 
 
-class CPRSDocumentCompressor(BaseDocumentCompressor, Serializable):
+class CPRSDocumentCompressor(BaseDocumentCompressor, Serializable, CompressorOptions):
     """Compresses retrieved documents for the query, all of a call together.
 
     Every document that comes out is a copy: its text is what was kept of it, its id and metadata are the same, and
@@ -59,30 +57,15 @@ class CPRSDocumentCompressor(BaseDocumentCompressor, Serializable):
         pydantic.ValidationError: an unknown option, one out of range, or two that contradict each other.
     """
 
-    model: Annotated[str, BeforeValidator(adapters.model_name)] = DEFAULT_MODEL
-    device: str | None = None
-    dtype: str | None = None
-    window_size: int | None = Field(default=None, ge=64)
-    overlap: int | None = Field(default=None, ge=0)
-    batch_tokens: int | None = Field(default=None, ge=1)
-    instruction: str | Instruction | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    ratio: float | None = Field(default=None, gt=0, le=1)
-    threshold: float | None = Field(default=None, gt=0, le=1)
     keep_empty: bool = False
     metadata_key: str = Field(default="cprs", min_length=1)
     strategy: Strategy = "chunks"
     fetch_parent: Any = Field(default=None, exclude=True)
     parent_id_key: str = "doc_id"
-    compressor: SkipJsonSchema[Compressor | None] = Field(default=None, exclude=True)
-    url: str | None = None
-    api_key: SecretStr | None = Field(default=None, exclude=True)
-
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     @model_validator(mode="after")
-    def _check(self) -> CPRSDocumentCompressor:
-        self.model = adapters.check_options(self, "mget")
+    def _check_strategy(self) -> CPRSDocumentCompressor:
+        adapters.check_strategy(self, "mget")
         return self
 
     @classmethod

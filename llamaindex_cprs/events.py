@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.schema import NodeWithScore
 
@@ -28,3 +30,38 @@ class CompressionEndEvent(BaseEvent):
     @classmethod
     def class_name(cls) -> str:
         return "CompressionEndEvent"
+
+
+class TextCompressionStartEvent(BaseEvent):
+    """The texts of a tool's output or of a message are about to be compressed.
+
+    ``origin`` is ``"tool NAME"`` or ``"message"``; ``texts`` are as given.
+    """
+
+    origin: str
+    query: str
+    texts: list[str]
+    model_name: str
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "TextCompressionStartEvent"
+
+
+class TextCompressionEndEvent(BaseEvent):
+    """They are compressed: the texts that take their place (none if they stay whole), and a note.
+
+    ``note`` holds ``spans`` (``[start, end, score, tag]`` in characters of the original), ``input_tokens``, ``kept_tokens``,
+    ``original_length``, ``model`` and ``query``, and the ``reference`` of a stored original; or the reason why the texts
+    stay whole, as ``{"whole": ...}`` or ``{"error": ...}``.
+    """
+
+    origin: str
+    texts: list[str]
+    input_tokens: int
+    kept_tokens: int
+    note: dict[str, Any]
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "TextCompressionEndEvent"

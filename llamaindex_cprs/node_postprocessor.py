@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import (
@@ -19,14 +19,12 @@ from llama_index.core.schema import (
     TextNode,
 )
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field, model_validator
 
 from cprs_core import adapters
-from cprs_core.adapters import Compressor, Strategy
+from cprs_core.adapters import Strategy
 from cprs_core.errors import InputError
-from cprs_core.instruction import Instruction
-from cprs_core.models import DEFAULT_MODEL
+from cprs_core.pydantic_options import CompressorOptions
 from cprs_core.result import Compression
 
 from .events import CompressionEndEvent, CompressionStartEvent
@@ -34,7 +32,7 @@ from .events import CompressionEndEvent, CompressionStartEvent
 dispatcher = get_dispatcher(__name__)
 
 
-class CPRSNodePostprocessor(BaseNodePostprocessor):
+class CPRSNodePostprocessor(BaseNodePostprocessor, CompressorOptions):
     """Compresses retrieved nodes for the query, all of a call together.
 
     Every text node that comes out is a copy: its text is what was kept of it; its id, score, metadata, relationships
@@ -71,30 +69,15 @@ class CPRSNodePostprocessor(BaseNodePostprocessor):
         pydantic.ValidationError: an unknown option, one out of range, or two that contradict each other.
     """
 
-    model: Annotated[str, BeforeValidator(adapters.model_name)] = DEFAULT_MODEL
-    device: str | None = None
-    dtype: str | None = None
-    window_size: int | None = Field(default=None, ge=64)
-    overlap: int | None = Field(default=None, ge=0)
-    batch_tokens: int | None = Field(default=None, ge=1)
-    instruction: str | Instruction | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    ratio: float | None = Field(default=None, gt=0, le=1)
-    threshold: float | None = Field(default=None, gt=0, le=1)
     keep_empty: bool = False
     metadata_key: str = Field(default="cprs", min_length=1)
     strategy: Strategy = "chunks"
     fetch_parent: Any = Field(default=None, exclude=True)
     parent_relation: Literal["source", "parent"] = "source"
-    compressor: SkipJsonSchema[Compressor | None] = Field(default=None, exclude=True)
-    url: str | None = None
-    api_key: SecretStr | None = Field(default=None, exclude=True)
-
-    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="after")
-    def _check(self) -> CPRSNodePostprocessor:
-        self.model = adapters.check_options(self, "get_document")
+    def _check_strategy(self) -> CPRSNodePostprocessor:
+        adapters.check_strategy(self, "get_document")
         return self
 
     @classmethod

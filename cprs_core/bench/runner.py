@@ -67,7 +67,8 @@ def steps(side: Side, options: Options) -> list[tuple[str, int]]:
         "batch": [(batch, options.usual_length) for batch in ((0,) if side.is_plain else options.batches)],
         "agreement": [] if side.is_plain else [(compared := min(options.usual_length, _COMPARED), compared)],
     }
-    return [(task, size) for task in options.tasks for size, tokens in sizes[task] if limit is None or tokens <= limit]
+    tasks = [task for task in options.tasks if task == "length" or not side.skims]
+    return [(task, size) for task in tasks for size, tokens in sizes[task] if limit is None or tokens <= limit]
 
 
 class Bench:

@@ -20,7 +20,8 @@ SEED = 0  # of random weights and of texts
 
 @dataclass(frozen=True)
 class Side:
-    """``"plain bfloat16"``: the straightforward way, ``"cprs float8"``: the compressor."""
+    """``"plain bfloat16"``: the straightforward way, ``"cprs float8"``: the compressor, ``"skimming bfloat16"``: the
+    compressor, which skims long texts first, if the model can."""
 
     way: str
     dtype: str
@@ -32,11 +33,17 @@ class Side:
     def is_plain(self) -> bool:
         return self.way == "plain"
 
+    @property
+    def skims(self) -> bool:
+        return self.way == "skimming"
+
 
 def sides(options: Options) -> list[Side]:
     """What is measured, in order."""
     plain = [Side("plain", options.baseline_dtype)] if options.baseline else []
-    return plain + [Side("cprs", dtype) for dtype in options.dtypes]
+    skims = options.model != RANDOM_7B and loading.load_skim(options.model) is not None
+    skimming = [Side("skimming", dtype) for dtype in options.dtypes if skims]
+    return plain + [Side("cprs", dtype) for dtype in options.dtypes] + skimming
 
 
 def open_side(side: Side, options: Options) -> ContextCompressor:
@@ -49,7 +56,7 @@ def open_side(side: Side, options: Options) -> ContextCompressor:
         weights = random_model.random_weights(config, SEED, places[0], _weights_dtype(side.dtype, places[0]))
         checkpoint = loading.assemble(RANDOM_7B, config, weights, _tokenizer(RANDOM_7B), devices=places, dtype=side.dtype)
     else:
-        checkpoint = loading.load(options.model, device=places, dtype=side.dtype)
+        checkpoint = loading.load(options.model, device=places, dtype=side.dtype, skim=side.skims)
     return ContextCompressor(checkpoint, window_size=options.window_size)
 
 

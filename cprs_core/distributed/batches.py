@@ -48,7 +48,7 @@ class BatchCompressor:
         instruction: what to keep: the name of a preset, or plain words; None = whole sentences.
         max_tokens, ratio, threshold: how much of each row, as in :meth:`~cprs_core.ContextCompressor.compress`.
         max_chars: texts with more characters are not compressed.
-        model, device, dtype, window_size, batch_tokens, early_exit: see
+        model, device, dtype, window_size, batch_tokens, skim: see
             :meth:`~cprs_core.ContextCompressor.from_pretrained`.
         threads: of torch in the process; None = torch's own choice.
         load: gives the compressor, instead of the options about the model.
@@ -70,7 +70,7 @@ class BatchCompressor:
     dtype: str | None = None
     window_size: int | None = None
     batch_tokens: int | None = None
-    early_exit: bool = True
+    skim: bool = True
     threads: int | None = None
     load: Callable[[], ContextCompressor] | None = None
 
@@ -116,7 +116,7 @@ class BatchCompressor:
         if self.load is not None:
             return self.load()
         options = {name: getattr(self, name) for name in _LOADING}
-        return ContextCompressor.from_pretrained(self.model, early_exit=self.early_exit, **options)
+        return ContextCompressor.from_pretrained(self.model, skim=self.skim, **options)
 
     def settings(self) -> dict[str, Any]:
         """What its results depend on; JSON-ready."""
@@ -124,7 +124,7 @@ class BatchCompressor:
         names = ("query", "query_column", "text_column", "max_tokens", "ratio", "threshold", "max_chars", "model", *_LOADING)
         return {
             **{name: getattr(self, name) for name in names},
-            "early_exit": self.early_exit,
+            "skim": self.skim,
             "instruction": {"prompt": wanted.prompt, "tags": list(wanted.tags), "unit": wanted.unit},
         }
 

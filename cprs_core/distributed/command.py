@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..models import DEFAULT_MODEL
-from ..options import Device, Dtype, EarlyExit, Model, Preset, Ratio, Said, Threshold, WindowSize, instruction_of
+from ..options import Device, Dtype, Model, Preset, Ratio, Said, Skim, Threshold, WindowSize, instruction_of
 from ..terminal import STOPPED, errors
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def map_corpus(
     dtype: Dtype = None,
     window_size: WindowSize = None,
     batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch.", show_default="by device")] = None,
-    early_exit: EarlyExit = True,
+    skim: Skim = True,
     workers: Annotated[
         int | None,
         typer.Option(help="Processes, each with a model of its own.", show_default="one a GPU, else as cores suffice"),
@@ -95,7 +95,7 @@ def map_corpus(
         dtype=dtype,
         window_size=window_size,
         batch_tokens=batch_tokens,
-        early_exit=early_exit,
+        skim=skim,
         threads=threads,
     )
     try:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import CprsError, InputError
 from ..models import DEFAULT_MODEL
-from ..options import Device, Dtype, Model
+from ..options import Device, Dtype, Model, Skim
 from ..terminal import STOPPED, errors, page, split, tokens
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def evaluate(
     model: Model = DEFAULT_MODEL,
     device: Device = None,
     dtype: Dtype = None,
+    skim: Skim = True,
     embedding_model: Annotated[
         str | None, typer.Option(help="A folder or hub id for sentence-transformers.", show_default="all-MiniLM-L6-v2")
     ] = None,
@@ -107,6 +108,7 @@ def evaluate(
         "model": model,
         "device": device,
         "dtype": dtype,
+        "skim": skim,
         "embedding_model": embedding_model,
         "lingua_model": lingua_model,
         **asdict(options),
@@ -118,7 +120,7 @@ def evaluate(
     store = Store[Row](out, settings, rows="cases.jsonl", resume=resume)
     if out is not None:
         from . import plots  # where it cannot be drawn, now is the time to say so
-    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype)
+    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, skim=skim)
     cases = _cases(tasks, options, compressor.count_tokens)
     compared = open_methods(
         names, compressor, embedding_model=embedding_model, lingua_model=lingua_model, device=device, seed=seed

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any
 
@@ -14,11 +15,12 @@ import httpx
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
+from ..chat.shorten import ChatCompressor, Shortener
+from ..chat.shrink import Plan, Shrinker, Statistics
 from ..errors import InputError
 from .relay import Relay, read_body, unless_gone, upload
 from .request import Chat
 from .settings import Settings
-from .shrink import Compressor, Plan, Shrinker, Statistics
 from .wire import SWITCH, Headers, Refused, error_body, is_chat, request_headers, statistics_headers
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -26,7 +28,7 @@ _CREDENTIALS = ("authorization", "x-api-key", "api-key")
 
 
 def create_proxy(
-    compressor: Compressor, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None
+    compressor: ChatCompressor, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None
 ) -> FastAPI:
     """The proxy as an ASGI application.
 
@@ -39,7 +41,8 @@ def create_proxy(
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
     )
     pool = ThreadPoolExecutor(settings.workers, "cprs")
-    shrinker = Shrinker(compressor, settings)
+    shortener = Shortener(lambda: compressor, settings.min_tokens, "raise" if settings.on_error == "fail" else "original")
+    shrinker = Shrinker(shortener, settings.memory)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -80,12 +83,13 @@ def create_proxy(
                 chat = Chat.parse(body, request.headers.get(SWITCH.decode()), settings.limits)
             except InputError as error:
                 raise Refused(400, str(error)) from error
-            return chat, shrinker.plan(chat.messages, _secret(request))
+            old = range(len(chat.messages) - settings.keep_recent)
+            return chat, shrinker.plan(chat.messages, old, _secret(request))
 
         try:
             chat, plan = await asyncio.to_thread(prepare)
             if plan.new and chat.limits:
-                await asyncio.get_running_loop().run_in_executor(pool, shrinker.run, plan, chat.limits)
+                await asyncio.get_running_loop().run_in_executor(pool, shrinker.run, plan, asdict(chat.limits))
             return await asyncio.to_thread(chat.body, plan.messages), plan.statistics
         except Refused:
             raise

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from ..chat.shrink import Statistics
 from ..errors import CprsError
-from .shrink import Statistics
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -11,6 +11,7 @@ schemas      the bodies
 routes       /v1/*, /health, /ready, /metrics
 released     the route of the released code
 app          all of it together
+sockets      where it listens
 listener     uvicorn, and how it stops
 command      ``cprs serve``
 """

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-import socket
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError, MissingExtraError
+from ..errors import MissingExtraError
 from ..models import DEFAULT_MODEL
 from ..options import Device, Dtype, Model, WindowSize
+from .sockets import LOCAL, listen
 
 if TYPE_CHECKING:
+    import socket
+
     from fastapi import FastAPI
 
 _logger = logging.getLogger("cprs_core.server")
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class LogLevel(StrEnum):
@@ -72,9 +73,9 @@ def serve(
         keys=Keys.load(api_keys),
         origins=tuple(cors_origin or ()),
     )
-    listener = _listen(host, port)
+    listener = listen(host, port)
     _log(log_level)
-    if not settings.keys and host not in _LOCAL:
+    if not settings.keys and host not in LOCAL:
         _logger.warning("everyone who can reach %s may use this service; --api-keys keeps it to those with a key", host)
     compressor = ContextCompressor.from_pretrained(
         model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens
@@ -97,13 +98,3 @@ def _log(level: LogLevel) -> None:
     for name in (_logger.name, "uvicorn"):
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(level.value.upper())
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else kept connections wait 40 ms for an ACK
-        return listener
-    except (OSError, OverflowError) as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error}; choose another --host or --port") from None

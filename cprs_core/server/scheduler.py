@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
 
-import numpy as np
-
 from ..engine import Engine, WindowScores
 from ..errors import ServiceError
 from ..scoring import Memory, Window
@@ -170,7 +168,7 @@ class SharedEngine(Engine):
             call = self._turns.popleft()
             window = call.windows[0]
             full = tokens + len(window) > self.batch_tokens
-            if batch and (full or not np.array_equal(window.tag_ids, batch[0][1].tag_ids)):
+            if batch and (full or not window.goes_with(batch[0][1])):
                 left_out.append(call)
                 continue
             batch.append((call, call.windows.popleft()))

@@ -25,10 +25,10 @@ def load_base(config: TrainConfig) -> TokenCritic:
         ModelLoadError: missing, or of a kind that cannot be a critic.
         InputError: a border that it does not have, or critics of different shapes.
     """
-    model = _load_critic(config.base, config.bidirectional, config.early_exit)
+    model = _load_critic(config.base, config)
     weights = dict(model.named_parameters())
     for count, name in enumerate(config.average_with, 2):
-        others = dict(_load_critic(name, config.bidirectional, config.early_exit).named_parameters())
+        others = dict(_load_critic(name, config).named_parameters())
         if {key: x.shape for key, x in weights.items()} != {key: x.shape for key, x in others.items()}:
             raise InputError(
                 f"the weights of {name} and {config.base} differ in shape; only critics of one base have a mean"
@@ -38,21 +38,26 @@ def load_base(config: TrainConfig) -> TokenCritic:
     return model
 
 
-def _load_critic(name: str, bidirectional: int | None, early_exit: int | None) -> TokenCritic:
+def _load_critic(name: str, config: TrainConfig) -> TokenCritic:
     source = _source(name)
     try:
         base = AutoConfig.from_pretrained(**source)
         layers = base.num_hidden_layers
-        upper = bidirectional
+        upper = config.bidirectional
         if upper is None:
             upper = layers - getattr(base, "first_bidirectional_layer", round(layers * 0.6))
         if not 0 <= upper <= layers:
             raise InputError(f"bidirectional must be 0 to {layers}, the number of layers of {name}; got {upper}")
         base.first_bidirectional_layer = layers - upper
-        if early_exit is not None:
-            if not 0 < early_exit <= layers - upper:
-                raise InputError(f"early_exit must be 1 to {layers - upper}, the causal layers of {name}; got {early_exit}")
-            base.early_exit_layer = early_exit
+        had = getattr(base, "skim", None) or {}
+        base.skim = None  # a skimmer knows one critic only, as it is
+        if config.skim is not None:
+            if not 0 < config.skim <= layers - upper or not 0 < config.skim_layers <= layers - config.skim:
+                raise InputError(
+                    f"skim must be 1 to {layers - upper}, the causal layers of {name}, and skim_layers 1 to what is left of "
+                    f"its {layers}; got {config.skim} and {config.skim_layers}"
+                )
+            base.skim = {"behind": config.skim, "layers": config.skim_layers}
         if getattr(base, "cprs_quantization", None):
             packed = read_weights(source["pretrained_model_name_or_path"])
             source = {"pretrained_model_name_or_path": None, "state_dict": quantization.unpack_state(packed)}
@@ -67,6 +72,11 @@ def _load_critic(name: str, bidirectional: int | None, early_exit: int | None) -
             model: TokenCritic = critic_class(type(base)).from_pretrained(
                 **source, config=base, dtype=torch.float32, attn_implementation="sdpa"
             )
+        if model.skimmer is not None:
+            model.requires_grad_(False)
+            if (had.get("behind"), had.get("layers")) != (config.skim, config.skim_layers):
+                model.skimmer.begin_as(model.model)
+            model.skimmer.requires_grad_(True)
         return model
     except (OSError, ValueError) as error:
         if isinstance(error, (InputError, ModelLoadError)):

@@ -20,8 +20,10 @@ class TrainConfig:
         average_with: critics trained from the same base, whose weights are averaged with it to begin with (model soup,
             arXiv 2203.05482).
         bidirectional: how many of the upper layers look both ways; None = what the base's config says, else 40 %.
-        early_exit: how many causal layers lie before an exit for windows with nothing in them; None = no such exit.
-        exit_lost: the share of what is relevant that may lie in windows that stop there, on validation windows.
+        skim: train a skimmer (:mod:`cprs_core.skim`) behind so many causal layers of a finished critic, whose own weights
+            stay as they are; None = train the critic. skim_layers: how many layers it has.
+        skim_lost: the share of what is relevant that may not be read, on validation windows. skim_share: so much of a text
+            is read in any case. skim_window: tokens of the skimmer's windows.
         mixture: what windows hold. loss: what is minimised.
         quantize: train with 4-bit weights in the loop and save them so.
         save_unrounded: also save the weights as they are before the rounding, in bfloat16, to the folder ``unrounded``.
@@ -32,8 +34,11 @@ class TrainConfig:
     base: str = ""
     average_with: tuple[str, ...] = ()
     bidirectional: int | None = None
-    early_exit: int | None = None
-    exit_lost: float = 0.002
+    skim: int | None = None
+    skim_layers: int = 3
+    skim_lost: float = 0.01
+    skim_share: float = 0.15
+    skim_window: int = 1024
     steps: int = 1000
     learning_rate: float = 4e-4
     warmup: int = 100

@@ -18,6 +18,7 @@ from ..model import CriticOutput
 from ..spans import O
 
 IGNORE = -100
+SEEN = 0.5  # what a skimmer shall guess of what matters, though the critic itself misses it
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,6 @@ class LossWeights:
         sentence, ranking: the two sentence losses.
         similarity: distillation from a sentence teacher, if there is one, whose cosines count in units of temperature.
         teacher: distillation from a critic, if there is one.
-        early_exit: what the early exit, if there is one, guesses of the critic's own keep scores.
         focal: use the focal loss for the labels instead of cross-entropy.
     """
 
@@ -40,7 +40,6 @@ class LossWeights:
     similarity: float = 0.2
     temperature: float = 0.1
     teacher: float = 1.0
-    early_exit: float = 1.0
     label_classes: tuple[float, float, float, float] = (2.0, 1.0, 1.0, 2.0)
     tag_positive: float = 2.0
     focal: bool = False
@@ -112,11 +111,18 @@ def objective(
             _divergence(output.label_logits, teacher.label_logits, counted)
             + _divergence(tag_logits, _mask_unused(teacher.tag_logits, batch["tag_ids"]), counted)
         )
-    if output.early_logits is not None:
-        counted, expected = batch["labels"] != IGNORE, keep_scores(output, batch["tag_ids"]).detach().float()
-        loss = F.binary_cross_entropy_with_logits(output.early_logits, expected, reduction="none")
-        parts["early_exit"] = weights.early_exit * (loss * counted).sum() / counted.sum().clamp(min=1)
     return parts
+
+
+def skim_objective(output: CriticOutput, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The loss of a skimmer: cross-entropy to the critic's own keep scores, but to at least ``SEEN`` where something is."""
+    if output.skim_logits is None:
+        raise ValueError("the critic was called without skim")
+    counted = batch["labels"] != IGNORE
+    relevant = counted & (batch["labels"] != O)
+    expected = torch.maximum(keep_scores(output, batch["tag_ids"]).detach().float(), SEEN * relevant)
+    loss = F.binary_cross_entropy_with_logits(output.skim_logits, expected, reduction="none")
+    return {"skim": (loss * counted).sum() / counted.sum().clamp(min=1)}
 
 
 def keep_scores(output: CriticOutput, tag_ids: Tensor) -> Tensor:

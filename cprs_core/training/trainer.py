@@ -29,8 +29,8 @@ from .checkpoint import load_base, load_tokenizer, save
 from .config import TrainConfig
 from .embedding import SentenceTeacher, SentenceTokenizer
 from .examples import Examples, steps
-from .losses import LossWeights, objective
-from .validation import calibrate, calibrate_exit, evaluate
+from .losses import LossWeights, objective, skim_objective
+from .validation import calibrate, calibrate_skim, evaluate
 
 
 def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, resume: bool = False) -> Path:
@@ -74,8 +74,9 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
     if config.compile:
         # Layer by layer: all layers share one compilation, where the whole model would take minutes for each length.
         torch._dynamo.config.recompile_limit = 64
-        for layer in accelerator.unwrap_model(model).model.layers:
-            layer.compile(dynamic=False)
+        for layer in accelerator.unwrap_model(model).modules():
+            if hasattr(layer, "self_attn"):
+                layer.compile(dynamic=False)
     teacher = None
     if config.teacher:
         teacher = load_model(config.teacher, device=str(accelerator.device))
@@ -129,21 +130,30 @@ def train(config: TrainConfig, paths: Sequence[str | Path], out: str | Path, *, 
                 rate = {"tokens_per_second": round(seen / seconds), "waited": round(waited, 1)}
                 log.write({"step": step + 1, "seconds": round(seconds, 1), **means, **rate})
             if (step + 1) % config.evaluate_every == 0 or last:
-                figures = evaluate(accelerator.unwrap_model(model), held, config, accelerator)
+                trained = accelerator.unwrap_model(model)
+                if config.skim is None:
+                    figures = evaluate(trained, held, config, accelerator)
+                    shown = f"F1 {figures['sentence_f1']:.2f}"
+                else:
+                    figures = calibrate_skim(trained, held, config, accelerator)[1]
+                    shown = f"reads {figures['read']:.0%}"
                 log.write({"step": step + 1, "validation": figures})
-                bar.update(bar_task, description=f"training (F1 {figures['sentence_f1']:.2f})")
+                bar.update(bar_task, description=f"training ({shown})")
             if (step + 1) % config.save_every == 0 and not last:
                 accelerator.save_state(str(state))
                 (state / "step").write_text(str(step + 1))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         trained = accelerator.unwrap_model(model)
-        thresholds, shares = calibrate(trained, held, config, accelerator)
-        log.write({"step": config.steps, "decision_thresholds": thresholds, "decision_shares": shares})
-        trained.config.decision_thresholds, trained.config.decision_shares = thresholds, shares
-        if trained.early_exit is not None:
-            trained.config.early_exit_threshold, figures = calibrate_exit(trained, held, config, accelerator)
-            log.write({"step": config.steps, "early_exit_threshold": trained.config.early_exit_threshold, **figures})
+        if config.skim is None:
+            thresholds, shares = calibrate(trained, held, config, accelerator)
+            log.write({"step": config.steps, "decision_thresholds": thresholds, "decision_shares": shares})
+            trained.config.decision_thresholds, trained.config.decision_shares = thresholds, shares
+        else:
+            limit, figures = calibrate_skim(trained, held, config, accelerator)
+            log.write({"step": config.steps, "skim_threshold": limit, **figures})
+            how = {"threshold": limit, "share": config.skim_share, "window_size": config.skim_window}
+            trained.config.skim = {**trained.config.skim, **how}
         if config.save_unrounded:
             save(trained, tokenizer, out / "unrounded", replace(config, quantize=False))
         save(trained, tokenizer, out, config)
@@ -157,17 +167,18 @@ def plot(log: Path, picture: Path) -> None:
         import matplotlib.pyplot as plt
 
         rows = [json.loads(line) for line in log.read_text().splitlines()]
-        losses = [row for row in rows if "label" in row]
+        losses = [row for row in rows if "label" in row or "skim" in row]
         figures = [row for row in rows if "validation" in row]
         figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
-        for name in ("label", "tag", "sentence", "ranking", "similarity", "teacher", "early_exit"):
+        for name in ("label", "tag", "sentence", "ranking", "similarity", "teacher", "skim"):
             if losses and name in losses[0]:
                 left.plot([row["step"] for row in losses], [row[name] for row in losses], label=name)
         left.set(xlabel="step", ylabel="loss", yscale="log", title="Training loss")
         left.legend()
-        for name in ("sentence_f1", "sentence_recall", "word_f1"):
-            values = [row["validation"][name] for row in figures]
-            right.plot([row["step"] for row in figures], values, marker="o", label=name)
+        for name in ("sentence_f1", "sentence_recall", "word_f1", "read"):
+            if figures and name in figures[0]["validation"]:
+                values = [row["validation"][name] for row in figures]
+                right.plot([row["step"] for row in figures], values, marker="o", label=name)
         right.set(xlabel="step", ylim=(0, 1), title="Validation")
         right.legend()
         figure.savefig(picture, dpi=110)
@@ -182,19 +193,20 @@ def _losses(
     teacher: TokenCritic | None,
     sentence_teacher: SentenceTeacher | None,
 ) -> dict[str, Tensor]:
+    skim = accelerator.unwrap_model(model).skimmer is not None
     similarity = sentence_teacher(batch, batch["relevant"].shape) if sentence_teacher else None
     with accelerator.autocast():
-        output = model(batch["input_ids"], tag_ids=batch["tag_ids"])
+        output = model(batch["input_ids"], tag_ids=batch["tag_ids"], skim=skim)
         expected = None
         if teacher is not None:
             with torch.no_grad():
                 expected = teacher(batch["input_ids"], tag_ids=batch["tag_ids"])
-    return objective(output, batch, weights, expected, similarity)
+    return skim_objective(output, batch) if skim else objective(output, batch, weights, expected, similarity)
 
 
 def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..early_exit import threshold
 from ..model import TokenCritic
+from ..skim import threshold
 from ..spans import O
 from .config import TrainConfig
 from .examples import Examples
@@ -88,27 +88,33 @@ def calibrate(
 
 
 @torch.no_grad()
-def calibrate_exit(
+def calibrate_skim(
     model: TokenCritic, held: Examples, config: TrainConfig, accelerator: Accelerator
 ) -> tuple[float, dict[str, float]]:
-    """The guess from which a window goes on behind the early exit, and what stops and is lost below it.
+    """The guess from which a sentence is read, and what is read and lost then.
 
-    Chosen on validation windows of all lengths, half of which hold nothing relevant, so that what is relevant in windows
-    that stop is at most ``config.exit_lost`` of all that is.
+    Chosen on validation windows of all lengths, half of which hold nothing relevant, so that at most ``config.skim_lost``
+    of the relevant tokens that the critic itself would keep is not read.
     """
     model.eval()
+    least = min((getattr(model.config, "decision_thresholds", None) or {"sentence": 0.5}).values())
     with_nothing = Examples.like(held, replace(config.mixture, without_answer=0.5, synthetic=0.05))
-    guesses, relevant = [], []
+    found: list[tuple[Tensor, ...]] = []
     loader = DataLoader(with_nothing, batch_size=None, sampler=range(config.validation_batches), num_workers=config.workers)
     for batch in loader:
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         with accelerator.autocast():
-            output = model(batch["input_ids"])
-        counted = batch["labels"] != IGNORE
-        guesses.append(output.early_logits.float().sigmoid().masked_fill(~counted, 0).amax(1).cpu())
-        relevant.append((counted & (batch["labels"] != O)).sum(1).cpu())
+            output = model(batch["input_ids"], tag_ids=batch["tag_ids"], skim=True)
+        sentences, none = batch["sentences"], torch.zeros(batch["relevant"].shape, device=accelerator.device)
+        counted = sentences > 0
+        guesses = none.scatter_reduce(1, sentences, output.skim_logits.sigmoid() * counted, "amax")
+        found_by_all = (batch["labels"] != O) & (keep_scores(output, batch["tag_ids"]) >= least)
+        relevant = none.scatter_add(1, sentences, (counted & found_by_all).float())
+        sizes = none.scatter_add(1, sentences, counted.float())
+        found.append(tuple(x[sizes > 0].cpu() for x in (guesses, relevant, sizes)))
     model.train()
-    return threshold(torch.cat(guesses), torch.cat(relevant), config.exit_lost)
+    guesses, relevant, sizes = map(torch.cat, zip(*found, strict=True))
+    return threshold(guesses, relevant, sizes, config.skim_lost)
 
 
 def best_rule(found: Predictions, shares: Sequence[float]) -> tuple[float, float]:

@@ -39,10 +39,7 @@ def packed(model, linear=Dense):
 
 
 def hidden(decoder, ids, which, prefixes):
-    parts = Parts([len(part) for part in ids], list(which), prefixes)
-    sequences = decoder.lay_out(parts)
-    states = decoder.lower(decoder.embed(ids), parts, sequences, 0, decoder.shape.border)
-    return decoder.upper(states, parts, sequences)
+    return decoder.states(ids, Parts([len(part) for part in ids], list(which), prefixes))
 
 
 def draw(*lengths, seed=1):

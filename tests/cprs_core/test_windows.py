@@ -108,7 +108,7 @@ def test_merger_averages_where_windows_overlap(data):
     merger, seen = Merger(n, width), [[] for _ in range(n)]
     for start, end in windows:
         values = rng.random((end - start, width), np.float32)
-        merger.add(start, values)
+        merger.add(slice(start, start + len(values)), values)
         for i, row in enumerate(values):
             seen[start + i].append(row)
     expected = np.array([np.mean(rows, axis=0) for rows in seen])

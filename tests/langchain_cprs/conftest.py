@@ -1,4 +1,4 @@
-"""A compressor without a model, and the options of a real one that is tiny (random weights)."""
+"""Compressors without a model, and the options of a real one that is tiny (random weights)."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fakes import FakeCompressor
+from words import WordCompressor
 
 
 @pytest.fixture
 def fake() -> FakeCompressor:
     return FakeCompressor()
+
+
+@pytest.fixture
+def words() -> WordCompressor:
+    return WordCompressor()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 from fakes import FakeCompressor
 from llama_index.core import Document, MockEmbedding, VectorStoreIndex
 from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
 from llama_index.core.llms import MockLLM
 from llama_index.core.node_parser import HierarchicalNodeParser, SentenceSplitter, get_leaf_nodes
@@ -70,22 +69,6 @@ def text(node: BaseNode) -> str:
 
 
 both = pytest.mark.parametrize("asynchronous", [False, True])
-
-
-class Events(BaseEventHandler):
-    received: list[Any]
-
-    def handle(self, event: Any, **kwargs: Any) -> None:
-        self.received.append(event)
-
-
-@pytest.fixture
-def events() -> Iterator[list[Any]]:
-    root = get_dispatcher()
-    handler = Events(received=[])
-    root.add_event_handler(handler)
-    yield handler.received
-    root.event_handlers.remove(handler)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CprsError, InputError, LimitError
+from ...instruction import decode_text
 from .. import columns
 from .block import Bad, Block, Source, unreadable
 
@@ -53,8 +54,7 @@ class TextFiles(Source):
         try:
             if most is not None and file.stat().st_size > 4 * most:  # a character has at most four bytes
                 raise LimitError(f"the file has {file.stat().st_size:,} bytes, and may have {most:,} characters; split it")
-            return file.read_bytes().decode()
+            content = file.read_bytes()
         except OSError as error:
             raise unreadable(file, error) from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"the file is not UTF-8 (byte {error.start})") from error
+        return decode_text(file.name, content)

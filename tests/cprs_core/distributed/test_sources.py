@@ -109,7 +109,7 @@ def test_text_files_that_are_no_text(batch, tmp_path):
     table, bad = source.read(block)
     assert table.column("text").to_pylist() == ["\ufeff\r\nüber"]  # offsets are the file's
     assert [row.reason.partition(",")[0] for row in bad] == [
-        "InputError: the file is not UTF-8 (byte 3)",
+        "InputError: a.txt is not UTF-8 (byte 3); convert it first",
         "LimitError: the file has 41 bytes",
     ]
     (tmp_path / "b.md").unlink()

@@ -28,6 +28,14 @@ def status(answer):
     return answer.headers["x-cprs-status"]
 
 
+async def test_recent_messages_may_stay_whole(client, provider):
+    async with client(keep_recent=1) as http:
+        await http.post(CHAT, json=BODY)
+        assert provider.messages == BODY["messages"]
+        await http.post(CHAT, json={**BODY, "messages": [*BODY["messages"], {"role": "user", "content": "So?"}]})
+        assert provider.messages[1]["content"] == KEPT
+
+
 async def test_long_messages_are_compressed_and_counted(client, provider):
     async with client() as http:
         answer = await http.post(CHAT, json=BODY)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fakes import slowed, until
 
 from cprs_core import (
     AsyncCprsClient,
@@ -23,7 +24,7 @@ from cprs_core import (
 )
 from cprs_core.server.auth import Keys
 
-from .conftest import living, slowed, until
+from .conftest import living
 
 QUERY = "When does the licence end?"
 KEY = "k" * 24
@@ -259,3 +260,21 @@ async def test_llamaindex(live, compressor, prose):
     assert found.node.text == compressor.compress(prose, QUERY, ratio=0.2).text
     assert CPRSNodePostprocessor.from_dict(remote.to_dict()).url == live.url
     assert "secret" not in str(CPRSNodePostprocessor(url=live.url, api_key="secret").to_dict())
+
+
+async def test_agents(live, compressor, prose):
+    pytest.importorskip("llama_index.core")
+    from langchain_cprs import CPRSCompressContextTool
+    from llamaindex_cprs import CPRSMemory, compress_tool
+
+    def search(topic: str) -> str:
+        """Searches."""
+        return prose
+
+    expected = compressor.compress(prose, QUERY, max_tokens=60).text
+    tool = compress_tool(search, query=QUERY, url=live.url, min_tokens=100, max_tokens=60)
+    assert (await tool.acall(topic="a")).content == expected
+    assert (await asyncio.to_thread(tool.call, topic="a")).content == expected
+    asked = {"text": prose, "question": QUERY, "max_tokens": 60}
+    assert await CPRSCompressContextTool(url=live.url).ainvoke(asked) == expected
+    assert "secret" not in str(CPRSMemory(url=live.url, api_key="secret").to_dict())

@@ -10,7 +10,7 @@ import httpx
 from typer.testing import CliRunner
 
 from cprs_core import CprsClient, cli
-from cprs_core.server.command import _listen
+from cprs_core.server.sockets import listen
 
 
 def test_it_serves_until_a_signal(tiny_path):
@@ -62,7 +62,7 @@ def test_importing_the_command_line_needs_no_server():
 
 
 def test_small_answers_leave_at_once() -> None:
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

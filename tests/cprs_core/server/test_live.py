@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fakes import slowed, until
 
 from cprs_core import Span
 
-from .conftest import living, slowed, until
+from .conftest import living
 
 QUERY = "When does the licence end?"
 

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from fakes import slowed, until
 
 from cprs_core import Instruction
-
-from .conftest import slowed, until
 
 QUERY = "When does the licence end?"
 KEY = "k" * 24

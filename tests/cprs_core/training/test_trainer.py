@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from cprs_core import ContextCompressor, quantization
 from cprs_core.errors import DataError, InputError, ModelLoadError
 from cprs_core.loading import load_model
-from cprs_core.training.checkpoint import load_base
+from cprs_core.training import data
+from cprs_core.training.checkpoint import load_base, load_tokenizer
 from cprs_core.training.config import TrainConfig
-from cprs_core.training.examples import Mixture
-from cprs_core.training.losses import LossWeights
+from cprs_core.training.examples import Examples, Mixture
+from cprs_core.training.losses import LossWeights, skim_objective
 from cprs_core.training.trainer import train
 
 TINY = Path(__file__).parents[2] / "data" / "tiny-checkpoint"
@@ -109,26 +111,47 @@ def test_distillation_focal_loss_and_checkpointing_run(config: TrainConfig, rows
     assert all("teacher" in row for row in _log(tmp_path / "student") if "label" in row)
 
 
-def test_an_early_exit_is_trained_along(config: TrainConfig, rows: Path, tmp_path: Path) -> None:
-    train(replace(config, early_exit=1, steps=8, quantize=True, exit_lost=0.5), [rows], tmp_path / "exit")
-    log = _log(tmp_path / "exit")
-    losses = [row["early_exit"] for row in log if "early_exit" in row]
-    assert losses and losses[-1] < losses[0]
-    (calibrated,) = [row for row in log if "early_exit_threshold" in row]
-    settings = json.loads((tmp_path / "exit" / "config.json").read_text())
-    assert settings["early_exit_layer"] == 1
-    assert settings["early_exit_threshold"] == calibrated["early_exit_threshold"] > 0
-    text = "The harbour opened in 1871. It rained a lot. Nobody knew why. " * 40
-    with_exit, without = (
-        ContextCompressor.from_pretrained(tmp_path / "exit", device="cpu", dtype="float32", early_exit=early_exit)
-        for early_exit in (True, False)
+def test_a_skimmer_is_trained_for_a_finished_critic_which_stays_as_it_is(
+    config: TrainConfig, rows: Path, tmp_path: Path
+) -> None:
+    finished = train(replace(config, steps=8, quantize=True), [rows], tmp_path / "finished")
+    more = replace(
+        config, base=str(finished), bidirectional=None, quantize=True, skim=1, skim_layers=2, skim_lost=0.5, skim_window=192
     )
-    again = load_model(tmp_path / "exit", device="cpu", dtype="float32")
-    assert again.early_exit is not None and again.early_exit.inner.weight.dtype == torch.float32
-    a, b = (one.scores(text, "When did the harbour open?").label_probs for one in (with_exit, without))
-    assert a.shape == b.shape
-    with pytest.raises(InputError, match="early_exit must be 1 to 2"):
-        load_base(replace(config, early_exit=3))
+    train(replace(more, steps=16, learning_rate=1e-3), [rows], tmp_path / "skims")
+    log = _log(tmp_path / "skims")
+    records, _ = data.read([rows])
+    batch = Examples(records, [], load_tokenizer(str(finished))[1], MIXTURE, seed=5)[0]
+    losses = []
+    for model in (load_base(more), load_model(tmp_path / "skims", device="cpu", dtype="float32")):
+        with torch.no_grad():
+            output = model.eval()(batch["input_ids"], tag_ids=batch["tag_ids"], skim=True)
+        losses.append(float(skim_objective(output, batch)["skim"]))
+    assert losses[1] < losses[0]
+    (calibrated,) = [row for row in log if "skim_threshold" in row]
+    assert all(set(row["validation"]) == {"read", "relevant_lost"} for row in log if "validation" in row)  # type: ignore[call-overload]
+    settings = json.loads((tmp_path / "skims" / "config.json").read_text())
+    assert settings["skim"] == {
+        "behind": 1,
+        "layers": 2,
+        "threshold": calibrated["skim_threshold"],
+        "share": 0.15,
+        "window_size": 192,
+    }
+    before, after = (load_file(folder / "model.safetensors") for folder in (finished, tmp_path / "skims"))
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"skimmer"}
+    text, query = "The harbour opened in 1871. It rained a lot. Nobody knew why. " * 40, "When did the harbour open?"
+    skimmed, whole, same = (
+        ContextCompressor.from_pretrained(folder, device="cpu", dtype="float32", skim=skim).scores(text, query)
+        for folder, skim in ((tmp_path / "skims", True), (tmp_path / "skims", False), (finished, True))
+    )
+    assert (whole.label_probs == same.label_probs).all() and skimmed.label_probs.shape == whole.label_probs.shape
+    assert train(replace(more, skim=None, steps=1), [rows], tmp_path / "other")
+    assert json.loads((tmp_path / "other" / "config.json").read_text())["skim"] is None
+    for wrong in ({"skim": 3}, {"skim_layers": 3}):
+        with pytest.raises(InputError, match="skim must be 1 to 2"):
+            load_base(replace(more, **wrong))  # type: ignore[arg-type]
 
 
 def test_training_goes_on_from_a_critic(config: TrainConfig, rows: Path, tmp_path: Path) -> None:

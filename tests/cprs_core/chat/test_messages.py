@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cprs_core.proxy.messages import QUESTION, Text, find_question, is_json, replace, texts
+from cprs_core.chat.messages import QUESTION, Text, find_question, is_json, replace, texts
 
 DOCUMENT = "It was a long day and nothing much happened in it. " * 40
 PARAGRAPHS = f"{DOCUMENT}\n\n{DOCUMENT}"
@@ -28,6 +28,14 @@ def test_texts_of_openai():
         (("content", 2, "text"), "b", False),
     ]
     assert [(t.path, t.tool) for t in texts({"role": "tool", "tool_call_id": "1", "content": "a"})] == [(("content",), True)]
+
+
+def test_texts_of_langchain():
+    content = ["a", {"type": "text", "text": "b"}, {"type": "image", "url": "u"}]
+    assert [(t.path, t.text) for t in texts({"role": "tool", "content": content})] == [
+        (("content", 0), "a"),
+        (("content", 1, "text"), "b"),
+    ]
 
 
 def test_texts_of_anthropic():

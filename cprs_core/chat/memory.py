@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 _OVERHEAD = 500  # bytes, about, of an entry besides its texts
+_SPAN = 300  # and of a noted span
 
 
 @dataclass(frozen=True)
 class Sent:
-    """How a message is sent: the words of its texts in order (none = whole), and the tokens before and after."""
+    """How a message is sent.
+
+    Attributes:
+        texts: the words of its texts in order; none = whole.
+        input_tokens, kept_tokens: before and after.
+        note: JSON-ready: ``spans`` (``[start, end, score, tag]`` in characters of the original, which is its texts with an
+            empty line between them), ``input_tokens``, ``kept_tokens``, ``original_length``, ``model``, ``query`` and,
+            where the original is stored, its ``reference``; of a long message that is sent whole, the reason as
+            ``{"whole": ...}``, or as ``{"error": ...}`` where compression failed.
+    """
 
     texts: tuple[str, ...] = ()
     input_tokens: int = 0
     kept_tokens: int = 0
+    note: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Bytes, about."""
-        return _OVERHEAD + sum(len(text) * (1 if text.isascii() else 4) for text in self.texts)
+        words = sum(len(text) * (1 if text.isascii() else 4) for text in self.texts)
+        return _OVERHEAD + words + _SPAN * len(self.note.get("spans", ()))
 
 
 class Memory:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from words import LONG
 
-from cprs_core.proxy.conversation import candidates, prefix_hashes
-from cprs_core.proxy.memory import Memory, Sent
+from cprs_core.chat.conversation import candidates, prefix_hashes
+from cprs_core.chat.memory import Memory, Sent
 
 
 def user(text):
@@ -23,16 +23,16 @@ def tool(text=LONG):
 SYSTEM = {"role": "system", "content": LONG * 10}
 
 
-def chosen(*messages, keep_recent=0):
-    question, found = candidates(messages, 20, keep_recent, b"")
+def chosen(*messages, among=range(9)):
+    question, found = candidates(messages, 20, among, b"")
     return question, [candidate.index for candidate in found]
 
 
 def test_long_messages_of_users_and_tools_for_the_latest_question():
     messages = [SYSTEM, user("Who?"), assistant(LONG), tool(), user("When?"), assistant(), tool(), tool("Short.")]
     assert chosen(*messages) == ("When?", [3, 6])
-    assert chosen(*messages, keep_recent=2) == ("When?", [3])
-    assert chosen(*messages, keep_recent=99) == ("When?", [])
+    assert chosen(*messages, among=range(6)) == ("When?", [3])
+    assert chosen(*messages, among=[]) == ("When?", [])
 
 
 def test_there_may_be_no_question_and_no_message():
@@ -41,10 +41,11 @@ def test_there_may_be_no_question_and_no_message():
     assert chosen(None, 3, [], {"role": "user"}, {"role": "user", "content": 5}) == ("", [])
 
 
-def test_pieces_leave_the_question_out():
+def test_the_question_in_a_message_stays():
     text = f"{LONG * 9}\n\nWho?"
-    (candidate,) = candidates([user(text)], 20, 0, b"")[1]
-    assert [(number, text[start:end]) for number, start, end in candidate.pieces()] == [(0, LONG * 9)]
+    (candidate,) = candidates([user(text)], 20, [0], b"")[1]
+    assert candidate.words == [text]
+    assert {number: text[slice(*stays)].strip() for number, stays in candidate.stays.items()} == {0: "Who?"}
 
 
 def test_the_hash_of_a_prefix_sees_what_users_and_tools_say():
@@ -58,7 +59,7 @@ def test_the_hash_of_a_prefix_sees_what_users_and_tools_say():
 
 def test_a_message_is_found_again_while_its_question_is_there():
     def keys(*messages):
-        found = candidates(messages, 20, 0, b"")[1][0]
+        found = candidates(messages, 20, range(9), b"")[1][0]
         return {*found.keys}, found.key
 
     document = tool()

@@ -8,12 +8,12 @@ conversation. The price: a later question gets what mattered for an earlier one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from .messages import Question, Text, find_question, texts
+from .messages import Question, Text, find_question, may_be_long, texts
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,24 @@ class Candidate:
     keys: Iterator[str]
     key: str
 
-    def pieces(self) -> Iterator[tuple[int, int, int]]:
-        """(number of the text, start, end): all but the question."""
-        for number, text in enumerate(self.texts):
-            start, end = self.own.ranges.get(number, (0, 0)) if self.own else (0, 0)
-            for piece in ((0, start), (end, len(text.text))):
-                if text.text[slice(*piece)].strip():
-                    yield number, *piece
+    @property
+    def words(self) -> list[str]:
+        """The texts without their places."""
+        return [text.text for text in self.texts]
+
+    @property
+    def stays(self) -> dict[int, tuple[int, int]]:
+        """``[start, end]`` of the question, by the number of the text."""
+        return self.own.ranges if self.own else {}
 
 
-def candidates(messages: Sequence[Any], min_tokens: int, keep_recent: int, secret: bytes) -> tuple[str, list[Candidate]]:
+def candidates(
+    messages: Sequence[Any], min_tokens: int, among: Container[int], secret: bytes
+) -> tuple[str, list[Candidate]]:
     """The latest question ("" if there is none), and the messages that may have ``min_tokens`` tokens or more.
 
     Args:
+        among: the numbers of the messages that may be compressed.
         secret: what keeps the memories of different clients apart.
     """
     found = [texts(message) for message in messages]
@@ -49,8 +54,8 @@ def candidates(messages: Sequence[Any], min_tokens: int, keep_recent: int, secre
     asking = max((number for number, question in enumerate(questions) if question), default=-1)
     chain = prefix_hashes(messages, secret)
     chosen = []
-    for index, some in enumerate(found[: max(len(messages) - keep_recent, 0)]):
-        if sum(len(text.text.encode("utf-8", "replace")) for text in some) < min_tokens:  # a token is a byte at least
+    for index, some in enumerate(found):
+        if index not in among or not may_be_long([text.text for text in some], min_tokens):
             continue
         key = _key(index, chain[max(index, asking)])
         chosen.append(Candidate(index, some, questions[index], _keys(index, chain, questions), key))
@@ -76,7 +81,7 @@ def prefix_hashes(messages: Sequence[Any], secret: bytes) -> list[str]:
     digest, hashes = sha256(secret), []
     for message in messages:
         if not isinstance(message, dict) or message.get("role") != "assistant":
-            digest.update(json.dumps(_essence(message), sort_keys=True).encode())
+            digest.update(json.dumps(_essence(message), sort_keys=True, default=repr).encode())
         hashes.append(digest.hexdigest())
     return hashes
 

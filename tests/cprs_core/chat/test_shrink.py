@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from words import KEPT, LONG, Failing, WordCompressor
 
 from cprs_core import ContextCompressor
-from cprs_core.proxy.settings import Limits, Settings
-from cprs_core.proxy.shrink import NOTHING, Shrinker
+from cprs_core.chat.shorten import NOTHING, Shortener
+from cprs_core.chat.shrink import Shrinker
 
 
 def user(content):
@@ -24,13 +24,26 @@ def tool(content):
 
 
 def shrinker(compressor=None, **options):
-    return Shrinker(compressor or WordCompressor(), Settings("http://a", **{"min_tokens": 20, **options}))
+    compressor = compressor or WordCompressor()
+    return Shrinker(Shortener(lambda: compressor, 20, **options))
 
 
-def sent(shrinker, messages, limits=None):
-    plan = shrinker.plan(messages, b"")
-    shrinker.run(plan, limits or Limits())
+def sent(shrinker, messages, keep_recent=0, **limits):
+    plan = shrinker.plan(messages, range(len(messages) - keep_recent))
+    shrinker.run(plan, limits)
     return plan.messages, plan.statistics
+
+
+async def test_the_same_asynchronously():
+    compressor = WordCompressor()
+    messages = [QUESTION, tool(LONG), user(f"{LONG * 8}\n\nWhen?"), tool('{"a": "' + LONG + '"}')]
+    one, other = shrinker(), shrinker(compressor)
+    expected = one.plan(messages, range(9))
+    one.run(expected, {"max_tokens": 9})
+    plan = other.plan(messages, range(9))
+    await other.arun(plan, {"max_tokens": 9})
+    assert (plan.messages, plan.statistics, plan.sent) == (expected.messages, expected.statistics, expected.sent)
+    assert all(call["asynchronous"] for call in compressor.calls) and len(compressor.calls) == 2
 
 
 QUESTION = user("Who?")
@@ -38,11 +51,11 @@ QUESTION = user("Who?")
 
 def test_a_long_message_is_compressed():
     compressor = WordCompressor()
-    messages, done = sent(shrinker(compressor), [QUESTION, tool(LONG)], Limits(max_tokens=9))
+    messages, done = sent(shrinker(compressor), [QUESTION, tool(LONG)], max_tokens=9)
     assert messages == [QUESTION, tool(KEPT)]
     assert (done.status, done.messages, done.input_tokens, done.kept_tokens) == ("compressed", 1, len(LONG.split()), 4)
     call = compressor.calls[0]
-    assert (call["query"], call["max_tokens"], call["ratio"]) == ("Who?", 9, None)
+    assert (call["query"], call["max_tokens"]) == ("Who?", 9)
 
 
 def test_the_question_of_a_long_message_stays_where_it_is():
@@ -104,16 +117,16 @@ def test_another_conversation_has_its_own_words():
     proxy = shrinker(compressor)
     for question in ("Who?", "When?"):
         sent(proxy, [tool(LONG), user(question)])
-    plan = proxy.plan([tool(LONG), user("Who?")], b"another key")
+    plan = proxy.plan([tool(LONG), user("Who?")], range(2), b"another key")
     assert [call["query"] for call in compressor.calls] == ["Who?", "When?"] and plan.new
 
 
 def test_recent_messages_stay_until_they_are_old():
-    proxy = shrinker(keep_recent=2)
+    proxy = shrinker()
     conversation = [QUESTION, tool(LONG)]
-    assert sent(proxy, conversation)[0] == conversation
-    assert sent(proxy, [*conversation, user("So?")])[0] == [*conversation, user("So?")]
-    assert sent(proxy, [*conversation, user("So?"), user("And?")])[0][1] == tool(KEPT)
+    assert sent(proxy, conversation, 2)[0] == conversation
+    assert sent(proxy, [*conversation, user("So?")], 2)[0] == [*conversation, user("So?")]
+    assert sent(proxy, [*conversation, user("So?"), user("And?")], 2)[0][1] == tool(KEPT)
 
 
 def test_what_fails_stays_whole_for_good(caplog):
@@ -123,9 +136,9 @@ def test_what_fails_stays_whole_for_good(caplog):
         messages, done = sent(failing, conversation)
     assert messages == conversation and done.status == "failed" and done.messages == 0
     assert caplog.messages == ["compression failed: RuntimeError"]
-    assert failing.plan(conversation, b"").new == []
+    assert failing.plan(conversation, range(2)).new == []
     with pytest.raises(RuntimeError):
-        sent(shrinker(Failing(), on_error="fail"), conversation)
+        sent(shrinker(Failing(), on_error="raise"), conversation)
 
 
 def test_messages_nested_too_deeply_stay_whole():
@@ -180,10 +193,10 @@ def test_nothing_grows_and_all_else_stays(odd_text, tiny, real):
     compressor = ContextCompressor(tiny, window_size=4096) if real else WordCompressor()
 
     @settings(max_examples=15 if real else 100)
-    @given(conversations(odd_text), st.sampled_from([Limits(), Limits(ratio=0.3), Limits(max_tokens=5)]))
+    @given(conversations(odd_text), st.sampled_from([{}, {"ratio": 0.3}, {"max_tokens": 5}]))
     def check(messages, limits):
         before = copy.deepcopy(messages)
-        out, done = sent(shrinker(compressor), messages, limits)
+        out, done = sent(shrinker(compressor), messages, **limits)
         assert messages == before and done.status != "failed"
         assert _shape(out) == _shape(messages)
         assert all(new <= old for new, old in zip(_sizes(out), _sizes(messages), strict=True))

@@ -1,7 +1,7 @@
 """One message of a chat: its texts, the question in it, and the same message with shorter texts. Pure functions.
 
-Messages are OpenAI's or Anthropic's, as parsed from JSON, and may be of any shape: what is no text of a user or a tool is
-never touched.
+Messages are OpenAI's, Anthropic's or LangChain's, as parsed from JSON, and may be of any shape: what is no text of a user or
+a tool is never touched.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def _texts(content: Any, path: tuple[str | int, ...], tool: bool) -> Iterator[Te
     elif isinstance(content, list):
         for number, part in enumerate(content):
             kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(part, str):  # LangChain's
+                yield Text((*path, number), part, tool)
             if kind == "text" and isinstance(part.get("text"), str):
                 yield Text((*path, number, "text"), part["text"], tool)
             elif kind == "tool_result" and not tool:  # Anthropic's; they do not nest
@@ -100,6 +102,11 @@ def _first(text: str, border: re.Pattern[str]) -> tuple[int, int] | None:
     if found:
         return 0, found.end()
     return (0, len(text)) if len(text) - start <= QUESTION else None
+
+
+def may_be_long(texts: Sequence[str], min_tokens: int) -> bool:
+    """False where a look is enough: a token is a byte at least."""
+    return sum(len(text.encode("utf-8", "replace")) for text in texts) >= min_tokens
 
 
 def is_json(text: str) -> bool:
