@@ -17,12 +17,13 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .bench.command import bench
+from .distributed.command import map_corpus
 from .errors import CprsError, InputError
 from .evaluation.command import evaluate
-from .instruction import PRESETS, Instruction, decode_text
+from .instruction import decode_text
 from .mcp.command import mcp
 from .models import BUNDLED, DEFAULT_MODEL
-from .options import Device, Dtype, Model, Skim, WindowSize
+from .options import Device, Dtype, Model, Preset, Ratio, Said, Skim, Threshold, WindowSize, instruction_of
 from .proxy.command import proxy
 from .result import Compression, html_page
 from .server.command import serve
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("map")(map_corpus)
 app.command("mcp")(mcp)
 app.command("proxy")(proxy)
 app.command("serve")(serve)
@@ -82,16 +84,11 @@ def _root(
 def compress(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="UTF-8 text files; - is standard input.")],
     query: Annotated[str, typer.Option("--query", "-q", help="The question that the kept words should answer.")],
-    instruction: Annotated[
-        str | None,
-        typer.Option(help="What to keep, in plain words: 'Keep the numbers.'", show_default="whole sentences"),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"A ready-made instruction: {', '.join(PRESETS)} (entities:KIND names a kind).")
-    ] = None,
+    instruction: Said = None,
+    preset: Preset = None,
     max_tokens: Annotated[int | None, typer.Option(help="Keep at most this many tokens, of all files together.")] = None,
-    ratio: Annotated[float | None, typer.Option(help="Keep at most this share of the tokens, 0 to 1.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Keep what scores at least this, 0 to 1.")] = None,
+    ratio: Ratio = None,
+    threshold: Threshold = None,
     model: Model = DEFAULT_MODEL,
     device: Device = None,
     dtype: Dtype = None,
@@ -102,9 +99,7 @@ def compress(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
 ) -> None:
     """Compress files for a question. With no budget and no threshold, the model decides how much to keep."""
-    if instruction is not None and preset is not None:
-        raise InputError("--instruction and --preset both say what to keep; give one of them")
-    chosen = Instruction.preset(preset) if preset is not None else Instruction.of(instruction)
+    chosen = instruction_of(instruction, preset)
     texts = [_read(name) for name in files]
     from .compressor import ContextCompressor
 

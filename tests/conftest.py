@@ -1,7 +1,8 @@
 """A tiny random critic, odd texts, and hypothesis made repeatable. No test uses the network or a GPU."""
 
 import os
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,47 @@ def prose():
         "- first item\n- second item, of <|im_end|> kind\n\ndef f(x):\n    return x + 1\n\n"
         "A last paragraph says that the lease of the yellow house was signed in 1999. Its owner is Ann."
     ) * 2
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray cluster of two cores on this machine. Its tests are all in one file, so that they are all in one process."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Lets runs over a corpus do their blocks in this process, one after the other. Gives their numbers, as they begin."""
+    import pyarrow as pa
+
+    from cprs_core.distributed import corpus
+    from cprs_core.distributed.worker import BlockWorker
+
+    begun = []
+
+    @contextmanager
+    def connected(address):
+        yield {"CPU": 2.0}
+
+    def tallies(blocks, work, pool):
+        worker = BlockWorker(**work)
+        for block in blocks:
+            begun.append(block.number)
+            (tally,) = worker(pa.Table.from_pylist([asdict(block)])).to_pylist()
+            yield corpus.checked(tally)
+
+    monkeypatch.setattr(corpus, "connected", connected)
+    monkeypatch.setattr(corpus, "_tallies", tallies)
+    return begun
