@@ -17,6 +17,9 @@ from .ticket import Gone
 
 Event = tuple[str, dict[str, Any]]
 Emit = Callable[[Event], None]
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+"""What the description of a route says of them."""
+
 _UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 

@@ -8,20 +8,31 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from ..errors import InputError, LimitError, ServiceError
 from ..instruction import Instruction
 from ..result import Compression, Span, join
-from .events import Emit, dump, events
-from .schemas import CompressRequest, CompressResponse, RerankRequest, RerankResponse, TextBody, TokensResponse
+from .events import EVENTS, Emit, dump, events
+from .problems import OF_ANY, OF_POST, documented
+from .schemas import (
+    CompressRequest,
+    CompressResponse,
+    ModelBody,
+    ModelsResponse,
+    RerankRequest,
+    RerankResponse,
+    TextBody,
+    TokensResponse,
+)
 from .service import Service
 from .tracing import span
 
 router = APIRouter()
+open_router = APIRouter()  # needs no key
 
 
-@router.post("/v1/compress", response_model=CompressResponse)
+@router.post("/v1/compress", response_model=CompressResponse, responses=EVENTS | documented(*OF_POST))
 async def compress(body: CompressRequest, request: Request) -> Response:
     """Keeps the words that matter. With ``stream``: events ``span`` as they are found, then ``done`` with totals, or
     ``error`` with a problem."""
@@ -45,7 +56,7 @@ async def compress(body: CompressRequest, request: Request) -> Response:
     return Response(await service.run(request, work), media_type="application/json")
 
 
-@router.post("/v1/rerank", response_model=RerankResponse, response_model_exclude_none=True)
+@router.post("/v1/rerank", response_model=RerankResponse, responses=documented(*OF_POST))
 async def rerank(body: RerankRequest, request: Request) -> Response:
     """Sorts documents by the best score of anything in them; requests and responses as Cohere and Jina have them."""
     service, texts = service_of(request), body.texts()
@@ -68,7 +79,7 @@ async def rerank(body: RerankRequest, request: Request) -> Response:
     return Response(await service.run(request, work), media_type="application/json")
 
 
-@router.post("/v1/tokens")
+@router.post("/v1/tokens", responses=documented(*OF_POST))
 async def tokens(body: TextBody, request: Request) -> TokensResponse:
     """Counts tokens as budgets do."""
     service = service_of(request)
@@ -76,22 +87,22 @@ async def tokens(body: TextBody, request: Request) -> TokensResponse:
     return TokensResponse(model=service.compressor.model_name, tokens=number)
 
 
-@router.get("/v1/models")
-async def models(request: Request) -> dict[str, Any]:
+@router.get("/v1/models", responses=documented(*OF_ANY))
+async def models(request: Request) -> ModelsResponse:
     """The model that is served."""
     compressor = service_of(request).compressor
     devices = [str(scorer.device) for scorer in compressor.engine.scorers]
-    model = {"id": compressor.model_name, "object": "model", "window_size": compressor.window_size, "devices": devices}
-    return {"object": "list", "data": [model]}
+    model = ModelBody(id=compressor.model_name, window_size=compressor.window_size, devices=devices)
+    return ModelsResponse(data=[model])
 
 
-@router.get("/health")
+@open_router.get("/health")
 async def health() -> dict[str, str]:
     """Whether the process lives."""
     return {"status": "ok"}
 
 
-@router.get("/ready")
+@open_router.get("/ready", responses=documented(503))
 async def ready(request: Request) -> dict[str, str]:
     """Whether it takes requests."""
     if not service_of(request).ready:
@@ -99,7 +110,7 @@ async def ready(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse, responses=documented(*OF_ANY))
 async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
     return Response(service_of(request).metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -119,7 +130,7 @@ def checked_count(service: Service, texts: list[str], *, exactly: bool = False) 
     most = service.settings
     if len(texts) > most.max_documents:
         raise LimitError(f"a request may have {most.max_documents:,} documents, got {len(texts):,}; send fewer at once")
-    if not exactly and sum(4 * len(text) for text in texts) <= most.max_tokens:
+    if not exactly and sum(len(text) * (1 if text.isascii() else 4) for text in texts) <= most.max_tokens:
         return 0
     number = sum(map(service.compressor.count_tokens, texts))
     if number > most.max_tokens:

@@ -191,3 +191,17 @@ class RerankResponse(BaseModel):
 class TokensResponse(BaseModel):
     model: str
     tokens: int
+
+
+class ModelBody(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    window_size: int
+    devices: list[str]
+
+
+class ModelsResponse(BaseModel):
+    """The model that is served, as OpenAI lists models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelBody]

@@ -13,7 +13,8 @@ from ..budget import check_budget
 from ..instruction import Instruction
 from ..selection import Scored, cuts
 from ..spans import Candidates
-from .events import Emit, dump, events
+from .events import EVENTS, Emit, dump, events
+from .problems import OF_POST, documented
 from .routes import checked_count, service_of
 from .schemas import ScoresRequest, ScoresResponse
 from .service import Service
@@ -22,7 +23,7 @@ from .tracing import span
 router = APIRouter()
 
 
-@router.post("/v1/scores", response_model=ScoresResponse, response_model_exclude_none=True)
+@router.post("/v1/scores", response_model=ScoresResponse, responses=EVENTS | documented(*OF_POST))
 async def scores(body: ScoresRequest, request: Request) -> Response:
     """The pieces of a text that a compression chooses from. With ``stream``: events ``progress`` (windows done, windows in
     all), then ``done`` with the answer, or ``error`` with a problem."""

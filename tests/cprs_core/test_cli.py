@@ -168,7 +168,7 @@ def test_eval_prints_tables_and_leaves_rows_figures_and_pictures(evaluated: tupl
 def test_eval_is_stopped_and_goes_on(
     evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cprs_core.evaluation.store import Store
+    from cprs_core.store import Store
 
     out, add = tmp_path / "run", Store.add
 

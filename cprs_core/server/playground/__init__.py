@@ -46,7 +46,7 @@ async def index() -> Response:
 async def settings(request: Request) -> dict[str, bool | int]:
     """What the page must know before anybody has given a key."""
     most = request.app.state.service.settings
-    return {"needs_key": bool(most.keys), "max_body": most.max_body}
+    return {"needs_key": not most.keys.open, "max_body": most.max_body}
 
 
 class _Files(StaticFiles):

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from fakes import slowed
 
 from cprs_core import BudgetError, ContextCompressor, Instruction
 from cprs_core.selection import cuts, select
 from cprs_core.server.playground import FOLDER
 
-from .conftest import slowed
 from .test_routes import problem
 
 QUERY = "When does the licence end?"

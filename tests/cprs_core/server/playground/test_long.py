@@ -1,14 +1,13 @@
 """A megabyte of text stays fluid; the model that comes with the package answers the example, and skims long texts."""
 
-import copy
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
 from fakes import TableScorer
 
 from cprs_core import ContextCompressor
-from cprs_core.engine import Engine
 from cprs_core.server.playground import FOLDER
 
 from ..conftest import living
@@ -41,8 +40,7 @@ def small():
 
 
 def test_a_megabyte(visit, small):
-    quick = copy.copy(small)
-    quick.engine = Engine([Quick()], batch_tokens=100_000)
+    quick = ContextCompressor(replace(small.checkpoint, scorers=[Quick()], skim=None), batch_tokens=100_000)
     text = "".join(f"{i}. {FOLDER.joinpath('example.txt').read_text()}" for i in range(283))[:1_000_000]
     with living(quick) as server:
         page = visit(server)

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from fakes import slowed
 from playwright.sync_api import expect
 
 from cprs_core.server.auth import Keys
 
-from ..conftest import living, slowed
+from ..conftest import living
 from .conftest import clipboard, compress, copied, finished, problem
 
 QUERY = "When does the licence end?"
