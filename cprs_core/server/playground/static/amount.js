@@ -17,6 +17,7 @@ export class Amount {
     this.#service = service;
     $("budget").addEventListener("input", () => {
       $("tokens").value = Math.round(this.#all ** (Number($("budget").value) / STOPS));
+      this.#valid(); // again
       this.#budgeted();
     });
     $("tokens").addEventListener("input", () => {
@@ -24,7 +25,10 @@ export class Amount {
       $("budget").value = this.#stop(Number($("tokens").value));
       this.#budgeted();
     });
-    for (const id of ["by-model", "by-budget"]) $(id).addEventListener("change", () => guarded(() => this.choose()));
+    $("by-model").addEventListener("change", () => guarded(() => this.choose()));
+    $("by-budget").addEventListener("change", () => {
+      if (this.#valid()) this.#budgeted();
+    });
   }
 
   get #all() {
@@ -125,7 +129,6 @@ export class Amount {
   }
 
   #budgeted() {
-    this.#valid();
     $("by-budget").checked = true;
     this.#say();
     guarded(() => this.choose());
