@@ -35,7 +35,7 @@ class Arguments(BaseModel):
     """What ``args`` of the config file may have.
 
     Args:
-        model, device, dtype, window_size, batch_tokens: as for ``cprs serve``.
+        model, device, dtype, window_size, batch_tokens, skim: as for ``cprs serve``.
         api_keys: a file of keys, one a line, read where the application is built; more may be in ``CPRS_API_KEYS``.
         cors_origins: web page origins that may use it.
         limits: fields of :class:`cprs_core.server.settings.Settings`, such as ``max_body`` (bytes) or ``deadline``
@@ -49,6 +49,7 @@ class Arguments(BaseModel):
     dtype: str | None = None
     window_size: int | None = None
     batch_tokens: int | None = None
+    skim: bool = True
     api_keys: Path | None = None
     cors_origins: tuple[str, ...] = ()
     limits: dict[str, float] = {}
@@ -76,7 +77,7 @@ def app(args: Arguments) -> Application:
         InputError: arguments that cannot be used.
     """
     settings = args.settings()
-    loading = args.model_dump(include={"model", "device", "dtype", "window_size", "batch_tokens"})
+    loading = args.model_dump(include={"model", "device", "dtype", "window_size", "batch_tokens", "skim"})
 
     def build() -> FastAPI:
         from ..compressor import ContextCompressor

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import InputError, MissingExtraError
 from ..models import DEFAULT_MODEL
-from ..options import Device, Dtype, Model, WindowSize
+from ..options import Device, Dtype, Model, Skim, WindowSize
 from ..server.sockets import LOCAL, listen
 from ..terminal import errors
 from .roots import MAX_BYTES, Roots
@@ -45,6 +45,7 @@ def mcp(
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
+    skim: Skim = True,
 ) -> None:
     """Give an MCP client, such as Claude Desktop or an IDE, tools that compress long texts.
 
@@ -58,10 +59,11 @@ def mcp(
         raise MissingExtraError(error.name or "mcp", "mcp") from error
     if not http and any(value is not None for value in (host, port, api_keys, allowed_host)):
         raise InputError("--host, --port, --api-keys and --allowed-host are of no use without --http")
-    if url is not None and (model != DEFAULT_MODEL or device or dtype or window_size):
+    if url is not None and (model != DEFAULT_MODEL or device or dtype or window_size or not skim):
         raise InputError("the service at --url has its model loaded; leave out --url, or --model and how to load it")
     roots = Roots.of(root) if root else None
-    worker = Remote(url) if url is not None else Local(_load(model, device=device, dtype=dtype, window_size=window_size))
+    how = {"device": device, "dtype": dtype, "window_size": window_size, "skim": skim}
+    worker = Remote(url) if url is not None else Local(_load(model, **how))
     server = create_server(worker, roots, max_bytes=max_bytes)
     reads = f"reads files below {roots}" if roots else "reads no files (--root)"
     if http:

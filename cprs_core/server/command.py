@@ -12,7 +12,7 @@ import typer
 
 from ..errors import MissingExtraError
 from ..models import DEFAULT_MODEL
-from ..options import Device, Dtype, Model, WindowSize
+from ..options import Device, Dtype, Model, Skim, WindowSize
 from .sockets import LOCAL, listen
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def serve(
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
+    skim: Skim = True,
     batch_tokens: Annotated[int | None, typer.Option(help="Tokens of a batch.", show_default="by device")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 = all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 = any free one.")] = 8080,
@@ -95,7 +96,7 @@ def serve(
     if settings.keys.open and host not in LOCAL:
         _logger.warning("everyone who can reach %s may use this service; --api-keys keeps it to those with a key", host)
     compressor = ContextCompressor.from_pretrained(
-        model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens
+        model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens, skim=skim
     )
     gc.freeze()  # what there is now stays: looking through it for garbage takes 0.1 s each time, in which nothing else runs
     gc.collect()  # so that it knows that there is little left, and looks often

@@ -132,6 +132,10 @@ def test_what_is_heard(visit, prose):
     page.fill("#tokens", "-3")
     assert page.get_attribute("#tokens", "aria-invalid") == "true"
     assert "whole number from 1 on" in page.inner_text("#tokens-note")
+    said = page.inner_text("#status")
+    page.check("#by-budget")
+    page.wait_for_timeout(200)
+    assert page.inner_text("#status") == said  # nothing is chosen by it
     marked = page.evaluate("getComputedStyle(document.querySelector('mark.first'), '::before').content")
     assert "kept" in marked
 
