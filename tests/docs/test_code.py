@@ -1,0 +1,135 @@
+"""Every Python block of the README and of docs/ runs and prints what it says; every command that they name exists."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import importlib.util
+import os
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from blocks import ROOT, Block, blocks, commands
+from conftest import GIVEN, server_for
+from typer.testing import CliRunner
+
+from cprs_core.cli import app
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+BEFORE = [block for block in PYTHON if "Before:" in block.headings]  # code of others, with models that are not here
+OURS = [block for block in PYTHON if block not in BEFORE]
+URL = re.compile(r"http://(?:localhost|127\.0\.0\.1):8080")
+
+
+@pytest.mark.parametrize("block", OURS, ids=str)
+def test_python_runs_and_prints_what_it_says(
+    block: Block, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    names = {name: make() for name, make in GIVEN.items() if re.search(rf"\b{name}\b", block.code)}
+    with ExitStack() as stack:
+        code = URL.sub(lambda _: stack.enter_context(server_for(block.code)), block.code)
+        waits = eval(compile(code, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if waits is not None:
+            asyncio.run(waits)
+    printed = capsys.readouterr().out
+    if block.printed is not None:
+        assert printed == block.printed
+    for line in printed.splitlines():
+        assert line.strip() in block.code + (block.printed or "")
+
+
+def test_what_was_kept_is_what_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples for other compressors do what they are there for, not only run."""
+    monkeypatch.chdir(ROOT)
+    kept = {}
+    for block in OURS:
+        if block.path.name == "migration.md":
+            names = {name: make() for name, make in GIVEN.items()}
+            exec(compile(block.code, str(block), "exec"), names)
+            found = names.get("prompt") or "".join(d.page_content for d in names.get("documents", []))
+            kept[block.headings[0]] = found or names["answer"].source_nodes[0].node.text
+    assert len(kept) == 4 and all("The bridge was built in 1822." in text for text in kept.values())
+
+
+@pytest.mark.parametrize("block", BEFORE, ids=str)
+def test_code_of_others_is_code(block: Block) -> None:
+    """It needs models that are not here. Names that are imported are there, where the package is installed."""
+    for node in ast.walk(ast.parse(block.code)):
+        if isinstance(node, ast.ImportFrom) and node.module and _installed(node.module):
+            module = importlib.import_module(node.module)
+            assert all(hasattr(module, name.name) for name in node.names)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _parts() -> Iterator[tuple[str, list[str]]]:
+    """The simple commands of all pages, with where they stand."""
+    for page in PAGES:
+        inline = [(0, code) for code in re.findall(r"`((?:cprs|pip install) [^`]+)`", page.read_text())]
+        for line, command in [*commands(page), *inline]:
+            words: list[str] = []
+            for word in [*shlex.shlex(command, posix=True, punctuation_chars=True), "&&"] if "'" not in command else [
+                *shlex.split(command, comments=True),
+                "&&",
+            ]:
+                if word not in ("&&", "|", ";"):
+                    words.append(word)
+                elif words:
+                    yield f"{page.name}:{line}", words
+                    words = []
+
+
+PARTS = list(_parts())
+
+
+def test_pages_have_commands_and_code() -> None:
+    assert len([words for _, words in PARTS if words[0] == "cprs"]) > 10 and len(OURS) > 8 and len(BEFORE) == 4
+
+
+@pytest.mark.parametrize(("place", "words"), PARTS, ids=[f"{place} {words[0]}" for place, words in PARTS])
+def test_commands_exist_with_their_options(place: str, words: list[str]) -> None:
+    if words[0] == "cprs" and not words[1].startswith("-"):
+        group = typer.main.get_command(app)
+        assert isinstance(group, click.Group) or hasattr(group, "commands")
+        command = group.commands[words[1]]  # type: ignore[attr-defined]
+        try:
+            command.make_context(words[1], list(words[2:]), resilient_parsing=False)
+        except Exception as error:  # typer has its own copy of click
+            assert type(error).__name__ == "MissingParameter" and place.endswith(":0"), error
+    elif words[:2] == ["python", "-m"] or words[0] in ("python", "python3"):
+        assert words[1] == "-m" or (ROOT / words[1]).is_file()
+    elif words[0] == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        for word in words:
+            for named in re.findall(r"^(?:cprs-core|\.)\[(.*)\]$", word):
+                assert set(named.split(",")) <= set(extras)
+
+
+def test_the_first_command_of_the_readme_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (words,) = [words for place, words in PARTS if place.startswith("README") and words[:3] == ["cprs", "compress", "LICENSE"]]
+    result = CliRunner().invoke(app, words[1:])
+    assert result.exit_code == 0 and "charge a fee for" in result.stdout and "kept 51 of 2,224 tokens" in result.stderr
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "benchmarks" / "README.md", ROOT / "SECURITY.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
