@@ -84,10 +84,14 @@ def _parts() -> Iterator[tuple[str, list[str]]]:
         inline = [(0, code) for code in re.findall(r"`((?:cprs|pip install) [^`]+)`", page.read_text())]
         for line, command in [*commands(page), *inline]:
             words: list[str] = []
-            for word in [*shlex.shlex(command, posix=True, punctuation_chars=True), "&&"] if "'" not in command else [
-                *shlex.split(command, comments=True),
-                "&&",
-            ]:
+            for word in (
+                [*shlex.shlex(command, posix=True, punctuation_chars=True), "&&"]
+                if "'" not in command
+                else [
+                    *shlex.split(command, comments=True),
+                    "&&",
+                ]
+            ):
                 if word not in ("&&", "|", ";"):
                     words.append(word)
                 elif words:
@@ -111,7 +115,7 @@ def test_commands_exist_with_their_options(place: str, words: list[str]) -> None
         try:
             command.make_context(words[1], list(words[2:]), resilient_parsing=False)
         except Exception as error:  # typer has its own copy of click
-            assert type(error).__name__ == "MissingParameter" and place.endswith(":0"), error
+            assert type(error).__name__ == "MissingParameter" and place.endswith(":0"), error  # noqa: PT017
     elif words[:2] == ["python", "-m"] or words[0] in ("python", "python3"):
         assert words[1] == "-m" or (ROOT / words[1]).is_file()
     elif words[0] == "pip":
@@ -123,7 +127,9 @@ def test_commands_exist_with_their_options(place: str, words: list[str]) -> None
 
 def test_the_first_command_of_the_readme_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    (words,) = [words for place, words in PARTS if place.startswith("README") and words[:3] == ["cprs", "compress", "LICENSE"]]
+    (words,) = [
+        words for place, words in PARTS if place.startswith("README") and words[:3] == ["cprs", "compress", "LICENSE"]
+    ]
     result = CliRunner().invoke(app, words[1:])
     assert result.exit_code == 0 and "charge a fee for" in result.stdout and "kept 51 of 2,224 tokens" in result.stderr
 
