@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import DeviceError, InputError, MissingExtraError, ServiceError
+from ..models import BUNDLED
 
 _logger = logging.getLogger("cprs_core.distributed")
 _STORE = 256 * 2**20  # bytes; only notes on blocks go through Ray, no texts
@@ -32,6 +34,18 @@ def check_installed() -> None:
         import ray.data  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(error.name or "ray", "ray") from error
+
+
+def known_everywhere(model: str) -> str:
+    """The name of a model as processes in other folders know it: of a folder, its full path.
+
+    Raises:
+        ModelLoadError: there is no such folder. (What else may be wrong with it, those that load it will say.)
+    """
+    from ..files import check_name
+
+    check_name(model)
+    return model if model in BUNDLED or not Path(model).is_dir() else str(Path(model).resolve())
 
 
 @contextmanager

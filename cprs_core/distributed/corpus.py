@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CprsError, InputError
-from ..models import BUNDLED
 from ..progress import Progress
 from ..store import Store
 from . import columns, parts
 from .batches import BatchCompressor
-from .cluster import Pool, check_installed, connected, plan, warn_if_busy
+from .cluster import Pool, check_installed, connected, known_everywhere, plan, warn_if_busy
 from .report import Summary, Tally, shown, summarise
 from .settings import settings_of
 from .sources import open_source
@@ -79,7 +78,8 @@ def compress_corpus(
     began = time.perf_counter()
     check_installed()
     out = Path(out).resolve()
-    batch = _everywhere(batch)
+    if batch.load is None:
+        batch = replace(batch, model=known_everywhere(batch.model))
     format, source, files = open_source(inputs, batch, input_format)
     if inside := next((path for path in map(Path, inputs) if out.is_relative_to(path.resolve())), None):
         raise InputError(f"the output {out} lies in the input {inside}; name a folder elsewhere")
@@ -108,21 +108,6 @@ def compress_corpus(
     if summary.rows and summary.rows == summary.bad:
         raise CprsError(f"none of the {summary.rows:,} rows could be compressed; the first: {_first_reason(out)}")
     return summary
-
-
-def _everywhere(batch: BatchCompressor) -> BatchCompressor:
-    """The same, but a folder of a model is named by its full path, for workers are in other folders.
-
-    Raises:
-        ModelLoadError: there is no such folder.
-    """
-    from ..files import check_name
-
-    if batch.load is None:
-        check_name(batch.model)  # what else may be wrong with it, a worker will say
-    if batch.model in BUNDLED or not Path(batch.model).is_dir():
-        return batch
-    return replace(batch, model=str(Path(batch.model).resolve()))
 
 
 def _tallies(blocks: Sequence[Block], work: dict[str, Any], pool: Pool) -> Iterator[Tally]:

@@ -26,9 +26,11 @@ except ImportError as error:
 
 from ..server.auth import Keys
 from ..server.settings import Settings
+from .cluster import known_everywhere
 
 _SPARE = 32  # requests that a replica takes beyond those it works on: for /health, and to answer "too many"
-_OWN = ("keys", "origins")  # settings that have an argument of their own
+_OWN = ("keys", "origins", "playground")  # settings that have an argument of their own
+_PROXY = ("max_connections", "headers_timeout")  # those about connections, which Ray Serve's proxy holds
 
 
 class Arguments(BaseModel):
@@ -36,10 +38,11 @@ class Arguments(BaseModel):
 
     Args:
         model, device, dtype, window_size, batch_tokens, skim: as for ``cprs serve``.
-        api_keys: a file of keys, one a line, read where the application is built; more may be in ``CPRS_API_KEYS``.
-        cors_origins: web page origins that may use it.
+        api_keys: a file of keys, one a line, read where the application is built, and by replicas when it changes and they
+            see it; more may be in ``CPRS_API_KEYS``.
+        cors_origins: web page origins that may use it. playground: whether there is a page at /.
         limits: fields of :class:`cprs_core.server.settings.Settings`, such as ``max_body`` (bytes) or ``deadline``
-            (seconds); those about a number at once are for each replica.
+            (seconds); those about a number at once are for each replica. Connections are Ray Serve's own matter.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,6 +55,7 @@ class Arguments(BaseModel):
     skim: bool = True
     api_keys: Path | None = None
     cors_origins: tuple[str, ...] = ()
+    playground: bool = True
     limits: dict[str, float] = {}
 
     def settings(self) -> Settings:
@@ -60,13 +64,14 @@ class Arguments(BaseModel):
         Raises:
             InputError: unknown limits, or keys that cannot be used.
         """
-        usual = {field.name: field.default for field in fields(Settings) if field.name not in _OWN}
+        usual = {field.name: field.default for field in fields(Settings) if field.name not in _OWN + _PROXY}
         if unknown := sorted(set(self.limits) - set(usual)):
-            raise InputError(f"there is no limit {unknown[0]!r}; use {', '.join(usual)}")
+            raise InputError(f"there is no limit {unknown[0]!r} on Ray Serve; use {', '.join(usual)}")
         limits: dict[str, Any] = {
             name: int(value) if isinstance(usual[name], int) else value for name, value in self.limits.items()
         }
-        return Settings(**limits, keys=Keys.load(self.api_keys), origins=self.cors_origins)
+        keys = Keys.load(self.api_keys and self.api_keys.resolve())
+        return Settings(**limits, keys=keys, origins=self.cors_origins, playground=self.playground)
 
 
 def app(args: Arguments) -> Application:
@@ -74,10 +79,11 @@ def app(args: Arguments) -> Application:
     autoscaling, cores and GPUs are options of that, see ``serve.yaml``.
 
     Raises:
-        InputError: arguments that cannot be used.
+        InputError: arguments that cannot be used. ModelLoadError: there is no such folder.
     """
     settings = args.settings()
-    loading = args.model_dump(include={"model", "device", "dtype", "window_size", "batch_tokens", "skim"})
+    loading = args.model_dump(include={"device", "dtype", "window_size", "batch_tokens", "skim"})
+    loading["model"] = known_everywhere(args.model)
 
     def build() -> FastAPI:
         from ..compressor import ContextCompressor

@@ -17,10 +17,11 @@ import ray.data
 import yaml
 from typer.testing import CliRunner
 
-from cprs_core import AuthError, CprsClient, InputError, ServiceError, cli
+from cprs_core import AuthError, CprsClient, CprsError, ServiceError, cli
 from cprs_core.distributed import BatchCompressor, compress_corpus
 from cprs_core.distributed.cluster import Pool, warn_if_busy
 from cprs_core.server.app import create_app
+from cprs_core.server.settings import Settings
 
 from . import helpers
 from .helpers import ASKED, MODEL, QUERY, Slow, read, same, texts, write
@@ -186,6 +187,19 @@ def test_a_replica_whose_scheduler_has_stopped_is_not_healthy(plain):
     replica.app.state.service.close()
 
 
+def test_arguments_are_the_settings_of_the_service(tmp_path):
+    from cprs_core.distributed.serve import Arguments
+
+    (tmp_path / "keys").write_text(KEY)
+    given = Arguments(
+        limits={"max_body": 1e6, "deadline": 5}, playground=False, api_keys=tmp_path / "keys", cors_origins=("x",)
+    )
+    found = given.settings()
+    assert (found.max_body, found.deadline, found.playground, found.origins) == (1_000_000, 5.0, False, ("x",))
+    assert isinstance(found.max_body, int) and found.keys.allow(f"Bearer {KEY}".encode()) and not found.keys.allow(None)
+    assert given.model_copy(update={"limits": {}, "api_keys": None}).settings().max_body == Settings().max_body
+
+
 def test_the_config_file_is_one_that_ray_serve_takes():
     from ray.serve.schema import ServeDeploySchema
 
@@ -202,10 +216,15 @@ def test_the_config_file_is_one_that_ray_serve_takes():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"limits": {"max_bodies_at_once": 1}}, "there is no limit"), ({"api_keys": "none.txt"}, "cannot read the API keys")],
+    [
+        ({"model": "./none"}, "there is no folder"),
+        ({"limits": {"max_bodies_at_once": 1}}, "there is no limit"),
+        ({"limits": {"max_connections": 1}}, "there is no limit 'max_connections' on Ray Serve"),
+        ({"api_keys": "none.txt"}, "cannot read the API keys"),
+    ],
 )
 def test_arguments_that_cannot_be_used(arguments, message):
     from cprs_core.distributed.serve import Arguments, app
 
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(CprsError, match=message):
         app(Arguments(**arguments))
