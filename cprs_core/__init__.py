@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .async_client import AsyncCprsClient as AsyncCprsClient
+    from .chat.compress import MessageCompressor as MessageCompressor
+    from .chat.compress import acompress_messages as acompress_messages
+    from .chat.compress import compress_messages as compress_messages
     from .client import CprsClient as CprsClient
     from .compressor import ContextCompressor as ContextCompressor
     from .compressor import shared as shared
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 _HOME = {
     "ContextCompressor": "compressor",
     "shared": "compressor",
+    "MessageCompressor": "chat.compress",
+    "acompress_messages": "chat.compress",
+    "compress_messages": "chat.compress",
     "CprsClient": "client",
     "AsyncCprsClient": "async_client",
     "Compression": "result",

@@ -15,7 +15,7 @@ from .instruction import PRESETS, Instruction
 from .models import DEFAULT_MODEL
 from .result import Compression
 
-LOADING = ("device", "dtype", "window_size", "overlap", "batch_tokens")  # options for how to load a model
+LOADING = ("device", "dtype", "window_size", "overlap", "batch_tokens", "skim")  # options for how to load a model
 LIMITS = ("max_tokens", "ratio", "threshold")  # options for how much to keep
 Strategy = Literal["chunks", "parents"]
 

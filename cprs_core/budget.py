@@ -22,5 +22,5 @@ def check_budget(max_tokens: object, ratio: object, threshold: object) -> None:
     for name, value in (("ratio", ratio), ("threshold", threshold)):
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
+        if isinstance(value, bool) or not isinstance(value, Real) or value <= 0 or not value <= 1:
             raise BudgetError(f"{name} must be a number over 0 and up to 1, got {value!r}")

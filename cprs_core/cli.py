@@ -17,14 +17,18 @@ from typer.core import TyperGroup
 
 from . import __version__
 from .bench.command import bench
+from .distributed.command import map_corpus
 from .errors import CprsError, InputError
 from .evaluation.command import evaluate
-from .instruction import PRESETS, Instruction
+from .instruction import decode_text
+from .mcp.command import mcp
 from .models import BUNDLED, DEFAULT_MODEL
-from .options import Device, Dtype, Model, Skim, WindowSize
+from .options import Device, Dtype, Model, Preset, Ratio, Said, Skim, Threshold, WindowSize, instruction_of
 from .proxy.command import proxy
-from .result import Compression, html_page
+from .result import Compression
 from .server.command import serve
+from .views.html import page as html_page
+from .views.terminal import render as terminal_page
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -51,6 +55,8 @@ app = typer.Typer(
 )
 app.command("eval")(evaluate)
 app.command("bench")(bench)
+app.command("map")(map_corpus)
+app.command("mcp")(mcp)
 app.command("proxy")(proxy)
 app.command("serve")(serve)
 
@@ -60,6 +66,7 @@ class Format(StrEnum):
     json = "json"
     html = "html"
     diff = "diff"
+    terminal = "terminal"
 
 
 def _version(asked: bool) -> None:
@@ -80,30 +87,31 @@ def _root(
 def compress(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="UTF-8 text files; - is standard input.")],
     query: Annotated[str, typer.Option("--query", "-q", help="The question that the kept words should answer.")],
-    instruction: Annotated[
-        str | None,
-        typer.Option(help="What to keep, in plain words: 'Keep the numbers.'", show_default="whole sentences"),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help=f"A ready-made instruction: {', '.join(PRESETS)} (entities:KIND names a kind).")
-    ] = None,
+    instruction: Said = None,
+    preset: Preset = None,
     max_tokens: Annotated[int | None, typer.Option(help="Keep at most this many tokens, of all files together.")] = None,
-    ratio: Annotated[float | None, typer.Option(help="Keep at most this share of the tokens, 0 to 1.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Keep what scores at least this, 0 to 1.")] = None,
+    ratio: Ratio = None,
+    threshold: Threshold = None,
     model: Model = DEFAULT_MODEL,
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
     skim: Skim = True,
-    format: Annotated[Format, typer.Option(help="What to print.")] = Format.text,
+    format: Annotated[
+        Format,
+        typer.Option(help="What to print: the kept text; or the whole one with it marked, in colours (terminal) or HTML."),
+    ] = Format.text,
+    plot: Annotated[Path | None, typer.Option(help="Draw the scores along the texts there, as .png, .svg or .pdf.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write there instead of to standard output.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary on standard error.")] = False,
 ) -> None:
     """Compress files for a question. With no budget and no threshold, the model decides how much to keep."""
-    if instruction is not None and preset is not None:
-        raise InputError("--instruction and --preset both say what to keep; give one of them")
-    chosen = Instruction.preset(preset) if preset is not None else Instruction.of(instruction)
+    chosen = instruction_of(instruction, preset)
     texts = [_read(name) for name in files]
+    if plot is not None:
+        from .views.plot import check
+
+        check(plot)
     from .compressor import ContextCompressor
 
     compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size, skim=skim)
@@ -111,6 +119,11 @@ def compress(
         texts, query, chosen, max_tokens=max_tokens, ratio=ratio, threshold=threshold, progress=not quiet
     )
     _write(_render(results, files, format), out)
+    if plot is not None:
+        from .views.plot import plot as draw
+        from .views.plot import save
+
+        save(draw(results, files), plot)
     if not quiet:
         _summarise(results)
 
@@ -183,17 +196,13 @@ def train(
 
 
 def _read(name: str) -> str:
-    """A file as text, byte for byte but for the decoding: offsets must be the file's."""
+    """A file as text."""
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return content.decode("utf-8")
     except OSError as error:
         _errors.print(f"[red]error:[/] cannot read {name}: {error.strerror or error}")
         raise typer.Exit(1) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8 (byte {error.start}); convert it first, for example with: iconv -f latin1 -t utf-8 {name}"
-        ) from error
+    return decode_text(name, content)
 
 
 def _render(results: list[Compression], files: list[str], format: Format) -> str:
@@ -201,6 +210,8 @@ def _render(results: list[Compression], files: list[str], format: Format) -> str
         return json.dumps(_report(results, files), ensure_ascii=False, indent=1) + "\n"
     if format is Format.html:
         return html_page(results, files)
+    if format is Format.terminal:
+        return terminal_page(results, files)
     parts = [result.diff() if format is Format.diff else result.text + "\n" for result in results]
     if len(files) == 1:
         return parts[0]

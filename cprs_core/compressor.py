@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from .models import DEFAULT_MODEL
 from .progress import Progress, Report, reporter
 from .result import Compression, Span
 from .segments import segment
-from .selection import Ranges, Scored, kept_text, near, select, top_score
+from .selection import Ranges, Scored, kept_text, near, select, share_of_best, top_score
 from .skim import SEPARATOR
 from .spans import TokenScores
 
@@ -235,6 +236,34 @@ class ContextCompressor:
         parts = self._scored(jobs, self._rule(instruction, None)[0], progress)
         return [float(part.candidates.scores.max(initial=0)) for part in parts]
 
+    def candidates(
+        self,
+        text: str,
+        query: str,
+        instruction: Instruction | str | None = None,
+        *,
+        max_tokens: int | None = None,
+        threshold: float | None = None,
+        progress: Progress = None,
+    ) -> Scored:
+        """The pieces of a text that :meth:`compress` chooses from, with their scores, so that others can choose from them
+        again and again without the model. ``candidates.kept`` is its choice without a budget.
+
+        Scores are those of a compression with this budget, and with all budgets that read the text in the same way: see
+        ``skimmed_to``.
+        """
+        check_budget(max_tokens, None, threshold)
+        instruction = Instruction.of(instruction)
+        limit, share = self._rule(instruction, threshold)
+        jobs = self._jobs([(text, query)], instruction)
+        (found,) = self._scored(jobs, limit, progress, threshold, [(max_tokens or 0) / max(len(jobs[0].tokens), 1)])
+        kept = near(found.candidates, share_of_best([found], share))
+        return replace(found, candidates=replace(found.candidates, kept=kept))
+
+    async def acandidates(self, text: str, query: str, instruction: Any = None, **options: Any) -> Scored:
+        """:meth:`candidates` in a thread."""
+        return await asyncio.to_thread(self.candidates, text, query, instruction, **options)
+
     def decide(self, text: str, scores: TokenScores, instruction: Instruction | str | None = None) -> Ranges:
         """What the model keeps of a text whose :meth:`scores` are known: start, end, score and tag number of each span."""
         instruction = Instruction.of(instruction)
@@ -273,10 +302,15 @@ class ContextCompressor:
         ]
         parts = self._scored(jobs, limit, progress, threshold, asked)
         chosen: list[Ranges] = []
+        least: list[float | None] = []
         for group, budget in zip(groups, budgets, strict=True):
             chosen += select(parts[group], budget, threshold, share, self.checkpoint.tokenizer.count)
+            reached = threshold
+            if budget is None:  # of words it is single tokens that reach the limit
+                reached = max(limit or 0, share_of_best(parts[group], share)) if instruction.unit != "word" else None
+            least += [reached or None] * len(parts[group])
         seconds = time.perf_counter() - began
-        return [self._result(job, ranges, seconds) for job, ranges in zip(jobs, chosen, strict=True)]
+        return [self._result(*each, seconds) for each in zip(jobs, parts, chosen, least, strict=True)]
 
     def _scored(
         self,
@@ -289,10 +323,12 @@ class ContextCompressor:
         """Runs jobs together; ``threshold`` and ``asked`` are those of :meth:`_skimmed`."""
         parts: list[Scored] = []
         with reporter(progress) as report:
-            jobs = self._skimmed(jobs, threshold, asked or [0.0] * len(jobs), report)
-            for job, scores in zip(jobs, self._run(jobs, report), strict=True):
+            left = self._skimmed(jobs, threshold, asked or [0.0] * len(jobs), report)
+            for job, whole, scores in zip(left, jobs, self._run(left, report), strict=True):
                 found = decode.candidates(job.units, scores, job.instruction.unit, limit)
-                parts.append(Scored(job.text, scores, found, limit))
+                skim = self.checkpoint.skim
+                skimmed_to = skim.largest_budget(whole.window_count, len(whole.tokens)) if skim is not None else None
+                parts.append(Scored(job.text, scores, found, limit, skimmed_to))
         return parts
 
     def _run(self, jobs: Sequence[Job], report: Report) -> Iterator[TokenScores]:
@@ -328,7 +364,7 @@ class ContextCompressor:
             for job, is_long in zip(jobs, long, strict=True)
         ]
 
-    def _result(self, job: Job, ranges: Ranges, seconds: float) -> Compression:
+    def _result(self, job: Job, part: Scored, ranges: Ranges, limit: float | None, seconds: float) -> Compression:
         tags = job.instruction.tags
         return Compression(
             source=job.text,
@@ -339,6 +375,8 @@ class ContextCompressor:
             instruction=job.instruction.prompt,
             model=self.model_name,
             seconds=seconds,
+            candidates=part.candidates,
+            limit=limit,
         )
 
     def _jobs(self, pairs: Sequence[tuple[str, str]], instruction: Instruction) -> list[Job]:

@@ -18,6 +18,8 @@
 A message says what is wrong, why, and what to do next. Catching ``CprsError`` catches them all.
 """
 
+from __future__ import annotations
+
 
 class CprsError(Exception):
     """Base class of all errors raised on purpose by this package."""
@@ -75,4 +77,8 @@ class MissingExtraError(CprsError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
+        self._given = package, extra
         super().__init__(f"{package} is not installed; it comes with: pip install 'cprs-core[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return MissingExtraError, self._given  # so that it can leave a worker process

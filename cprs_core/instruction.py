@@ -203,3 +203,17 @@ def check_text(name: str, value: object) -> None:
                 f"{name} holds a lone surrogate (half of a UTF-16 pair) at character {error.start}, which is no text; "
                 "decode the source with errors='replace'"
             ) from None
+
+
+def decode_text(name: str, content: bytes) -> str:
+    """The UTF-8 text of a file, byte for byte, so that offsets are the file's.
+
+    Raises:
+        InputError: it is something else; ``name`` says which file.
+    """
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 (byte {error.start}); convert it first, for example with: iconv -f latin1 -t utf-8 {name}"
+        ) from error

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from .engine import WindowScores
 from .instruction import Instruction
 from .scoring import Window
-from .segments import segment
+from .segments import array, find_units, segment
 from .skim import UNLIKELY, Reading, choose
 from .spans import I, O, TokenScores
 from .tokens import Tokens
@@ -43,11 +44,18 @@ class Job:
     guesses: NDArray[np.float32] | None = None
 
     def engine_windows(self) -> Iterator[Window]:
+        """What runs through the model. The units are found in between, bit by bit, so that no GPU waits for all of them."""
         ids, windows = (self.tokens.ids, self.windows) if self.reading is None else (self.reading.ids, self.reading.windows)
-        for start, end in windows:
+        known = self.skim or "units" in vars(self)
+        coming, found = iter(()) if known else find_units(self.text, self.instruction.unit), []
+        for start, end in windows.tolist():
             yield Window(ids[start:end], self.prefix, self.tag_ids, self.skim)
-        if not self.skim:
-            self.units  # noqa: B018 - found now, while a GPU is at work
+            for unit in coming:
+                found.append(unit)
+                if unit[1] >= self.tokens.ends[end - 1]:
+                    break
+        if not known:
+            vars(self)["units"] = array(chain(found, coming))
 
     @cached_property
     def units(self) -> NDArray[np.int64]:

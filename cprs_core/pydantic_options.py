@@ -24,7 +24,7 @@ class CompressorOptions(BaseModel):
 
     Args:
         model: ``"cprs-small"``, a local folder or a Hugging Face id. Loaded on first use and shared in the process.
-        device, dtype, window_size, overlap, batch_tokens: see :meth:`cprs_core.ContextCompressor.from_pretrained`.
+        device, dtype, window_size, overlap, batch_tokens, skim: see :meth:`cprs_core.ContextCompressor.from_pretrained`.
         instruction: the name of a preset (``"sentences"``, ``"answer"``, ``"entities:KIND"``, ...), or what to keep in
             plain words, or an :class:`~cprs_core.Instruction` with tags of your own; None = sentences.
         max_tokens, ratio: a budget, in tokens or as a share; never exceeded.
@@ -43,6 +43,7 @@ class CompressorOptions(BaseModel):
     window_size: int | None = Field(default=None, ge=64)
     overlap: int | None = Field(default=None, ge=0)
     batch_tokens: int | None = Field(default=None, ge=1)
+    skim: bool | None = None
     instruction: str | Instruction | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     ratio: float | None = Field(default=None, gt=0, le=1)
@@ -68,6 +69,7 @@ class Options(TypedDict, total=False):
     window_size: int | None
     overlap: int | None
     batch_tokens: int | None
+    skim: bool | None
     instruction: str | Instruction | None
     max_tokens: int | None
     ratio: float | None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .spans import Candidates
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Compression:
         input_tokens: tokens of ``source``, counted by the critic's tokenizer.
         kept_tokens: tokens of ``text``, counted likewise.
         seconds: wall time of the call that made it (of the whole call, where it had many documents).
+        candidates: what could have been kept, with scores; None where a service made it.
+        limit: the least score of what is kept, if one was set or is the model's rule.
     """
 
     source: str
@@ -46,6 +53,8 @@ class Compression:
     instruction: str
     model: str
     seconds: float
+    candidates: Candidates | None = field(default=None, repr=False, compare=False)
+    limit: float | None = field(default=None, compare=False)
 
     @cached_property
     def text(self) -> str:
@@ -94,23 +103,32 @@ class Compression:
         old, new = (sum(line[0] in signs for line in lines) for signs in (" -", " +"))
         return "\n".join(["--- source", "+++ compressed", f"@@ -1,{old} +{min(new, 1)},{new} @@", *lines, ""])
 
+    def show(self) -> None:
+        """Shows the source with its kept spans marked: as :meth:`to_html` in a notebook, in colours in a terminal."""
+        from .views import show
+
+        show(self)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """A picture of the scores along the text, with what was kept; written to ``path`` if there is one (extra ``plot``).
+
+        Raises:
+            MissingExtraError: matplotlib is not installed. InputError: a service made this result, so it has no scores;
+            or the picture cannot be written.
+        """
+        from .views.plot import plot, save
+
+        figure = plot([self])
+        if path is not None:
+            save(figure, path)
+        return figure
+
     def to_html(self) -> str:
         """The source as an HTML fragment: kept spans shaded by score, the rest pale, long stretches of it folded away
         (click to unfold). All text is escaped; there are no scripts."""
-        parts, last = [], 0
-        for span in self.spans:
-            parts.append(_left_out(self.source, last, span.start))
-            title = html.escape(f"{span.tag} {span.score:.2f}", quote=True)
-            shade = f"background:rgba(255,200,0,{0.25 + 0.6 * span.score:.2f});color:inherit"
-            parts.append(f'<mark title="{title}" style="{shade}">{html.escape(span.text)}</mark>')
-            last = span.end
-        parts.append(_left_out(self.source, last, len(self.source)))
-        head = (
-            f"<b>{html.escape(self.query)}</b> &middot; kept {self.kept_tokens:,} of {self.input_tokens:,} tokens "
-            f"({self.ratio:.1%}) in {len(self.spans)} spans"
-        )
-        body = f'<div style="white-space:pre-wrap;max-height:60em;overflow:auto">{"".join(parts)}</div>'
-        return f'<div class="cprs" style="font-family:sans-serif;line-height:1.5"><p>{head}</p>{body}</div>'
+        from .views.html import fragment
+
+        return fragment(self)
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -120,17 +138,6 @@ class Compression:
             f"Compression(kept {self.kept_tokens} of {self.input_tokens} tokens, {len(self.spans)} spans, "
             f"text={self.text[:80]!r}{'...' if len(self.text) > 80 else ''})"
         )
-
-
-def html_page(results: Sequence[Compression], titles: Sequence[str]) -> str:
-    """A self-contained HTML page (no scripts, no external requests) of some results, each under its title."""
-    sections = "\n".join(f"<h2>{html.escape(t)}</h2>{r.to_html()}" for r, t in zip(results, titles, strict=True))
-    style = ":root{color-scheme:light dark}body{max-width:50em;margin:2em auto;padding:0 1em;font-family:sans-serif}"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1"><title>Compressed text</title>'
-        f"<style>{style}</style></head><body><main>{sections}</main></body></html>\n"
-    )
 
 
 def join(source: str, ranges: Sequence[tuple[int, int]]) -> str:
@@ -144,19 +151,3 @@ def join(source: str, ranges: Sequence[tuple[int, int]]) -> str:
         parts.append(source[start:end])
         last = end
     return "".join(parts)
-
-
-_SHOWN = 200  # characters of left-out text that stay in sight on either side of a kept span
-
-
-def _left_out(source: str, start: int, end: int) -> str:
-    """``source[start:end]`` as pale HTML, its middle folded away if it is long."""
-    fold_from = start + (_SHOWN if start else 0)
-    fold_to = end - (_SHOWN if end < len(source) else 0)
-    if fold_to - fold_from < 2 * _SHOWN:
-        pieces = html.escape(source[start:end])
-    else:
-        summary = f"<summary>&hellip; {fold_to - fold_from:,} characters &hellip;</summary>"
-        folded = f'<details style="display:inline">{summary}{html.escape(source[fold_from:fold_to])}</details>'
-        pieces = html.escape(source[start:fold_from]) + folded + html.escape(source[fold_to:end])
-    return f'<span style="opacity:.55">{pieces}</span>' if pieces else ""

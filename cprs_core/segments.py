@@ -9,7 +9,7 @@ its paragraph. It does not know that a sentence ended where no stop, newline or 
 without punctuation), nor that a code block without fences is code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, pairwise
 from typing import Literal, get_args
 
@@ -121,8 +121,13 @@ def segment(text: str, unit: Unit) -> npt.NDArray[np.int64]:
     Raises:
         InputError: the unit is none of the four.
     """
+    return array(find_units(text, unit))
+
+
+def find_units(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
+    """What :func:`segment` finds, one after the other."""
     if unit == "word":
-        return _array(match.span() for match in _WORD.finditer(text))
+        return (match.span() for match in _WORD.finditer(text))
     if unit == "sentence":
         return _between(text, _sentence_cuts(text))
     if unit == "line":
@@ -132,30 +137,27 @@ def segment(text: str, unit: Unit) -> npt.NDArray[np.int64]:
     raise InputError(f"There is no unit {unit!r}. Use one of: {', '.join(get_args(Unit))}.")
 
 
+def array(spans: Iterable[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    """Spans as int64 [n, 2]."""
+    return np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
+
+
 def subdivide(text: str, units: npt.NDArray[np.int64], smaller: Literal["clause", "word"]) -> npt.NDArray[np.int64]:
     """The clauses (pieces up to a comma, a semicolon, a colon or a line's end) or the words of some units int64 [n, 2]."""
     pieces = []
     for start, end in units.tolist():
         part = text[start:end]
         cuts = (match.end() for match in _CLAUSE.finditer(part))
-        pieces.append((segment(part, "word") if smaller == "word" else _between(part, cuts)) + start)
+        pieces.append((segment(part, "word") if smaller == "word" else array(_between(part, cuts))) + start)
     return np.concatenate([np.empty((0, 2), np.int64), *pieces])
 
 
-def _array(spans: Iterator[tuple[int, int]]) -> npt.NDArray[np.int64]:
-    return np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
-
-
-def _between(text: str, cuts: Iterator[int]) -> npt.NDArray[np.int64]:
+def _between(text: str, cuts: Iterator[int]) -> Iterator[tuple[int, int]]:
     """The pieces of ``text`` between ascending cuts, trimmed, less the empty ones."""
-
-    def pieces() -> Iterator[tuple[int, int]]:
-        for start, end in pairwise(chain((0,), cuts, (len(text),))):
-            piece = text[start:end].lstrip()
-            if piece:
-                yield end - len(piece), end - len(piece) + len(piece.rstrip())
-
-    return _array(pieces())
+    for start, end in pairwise(chain((0,), cuts, (len(text),))):
+        piece = text[start:end].lstrip()
+        if piece:
+            yield end - len(piece), end - len(piece) + len(piece.rstrip())
 
 
 def _paragraphs(text: str) -> Iterator[tuple[list[str], int, int]]:

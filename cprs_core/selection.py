@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,19 @@ Ranges = list[tuple[int, int, float, int]]
 
 @dataclass(frozen=True)
 class Scored:
-    """A text with the scores of its tokens, and the candidates that they make. ``limit`` is the score from which the
-    model keeps one."""
+    """A text with the scores of its tokens, and the candidates that they make.
+
+    Attributes:
+        limit: the score from which the model keeps a candidate.
+        skimmed_to: the largest budget with which this text alone is skimmed, so that all budgets up to there have scores in
+            common, and all larger ones; None if it is always read in full.
+    """
 
     text: str
     scores: TokenScores
     candidates: Candidates
     limit: float | None
+    skimmed_to: int | None = None
 
 
 def select(
@@ -40,8 +47,8 @@ def select(
         count: the number of tokens of a text.
     """
     if budget is None:
-        best = max((top_score(part.candidates) for part in parts), default=0.0)
-        return [decode.spans(part.candidates, near(part.candidates, share * best)) for part in parts]
+        bar = share_of_best(parts, share)
+        return [decode.spans(part.candidates, near(part.candidates, bar)) for part in parts]
     fitting = [_fitting(part, budget) for part in parts]
     masks = decode.choose(fitting, budget) if fitting else []
     if floor is not None:
@@ -53,6 +60,11 @@ def select(
             return picked
         # Cut out of its place, a piece can take a token or two more than inside the text.
         masks = decode.drop_weakest(fitting, masks, kept - budget)
+
+
+def share_of_best(parts: Sequence[Scored], share: float) -> float:
+    """A share of the best score of what the model keeps of some texts."""
+    return share * max((top_score(part.candidates) for part in parts), default=0.0)
 
 
 def top_score(part: Candidates) -> float:
@@ -68,6 +80,17 @@ def near(part: Candidates, limit: float) -> NDArray[np.bool_]:
 def kept_text(text: str, ranges: Ranges) -> str:
     """The text that the spans make."""
     return join(text, [(start, end) for start, end, _, _ in ranges])
+
+
+def cuts(part: Scored) -> tuple[Candidates, Candidates]:
+    """The clauses of all candidates, and their words: what a budget too small for a whole candidate chooses from."""
+    clauses = _cut(part, part.candidates, "clause")
+    return clauses, _cut(part, clauses, "word")
+
+
+def _cut(part: Scored, pieces: Candidates, smaller: Literal["clause", "word"]) -> Candidates:
+    units = subdivide(part.text, np.stack([pieces.starts, pieces.ends], 1), smaller)
+    return decode.candidates(units, part.scores, "sentence", part.limit)
 
 
 def _fitting(part: Scored, budget: int) -> Candidates:

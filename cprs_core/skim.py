@@ -53,6 +53,16 @@ class Skim:
         """Whether to skim a text of so many windows, of which a budget asks for the share ``asked``."""
         return windows > 1 and AMPLE * asked <= self.share
 
+    def largest_budget(self, windows: int, tokens: int) -> int | None:
+        """The largest budget with which it pays to skim a text of so many windows and tokens, 0 if it does so without one
+        alone; None if it never pays."""
+        if not self.pays(windows, 0):
+            return None
+        budget = int(self.share / AMPLE * tokens) + 1
+        while budget and not self.pays(windows, budget / tokens):
+            budget -= 1
+        return budget
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -45,7 +45,7 @@ class CPRSNodePostprocessor(BaseNodePostprocessor, CompressorOptions):
 
     Args:
         model: ``"cprs-small"``, a local folder or a Hugging Face id. Loaded on first use and shared in the process.
-        device, dtype, window_size, overlap, batch_tokens: see :meth:`cprs_core.ContextCompressor.from_pretrained`.
+        device, dtype, window_size, overlap, batch_tokens, skim: see :meth:`cprs_core.ContextCompressor.from_pretrained`.
         instruction: the name of a preset (``"sentences"``, ``"answer"``, ``"entities:KIND"``, ...), or what to keep in
             plain words, or an :class:`~cprs_core.Instruction` with tags of your own; None = sentences.
         max_tokens, ratio: a budget for all nodes of a call together, in tokens or as a share of them; never exceeded.

@@ -1,64 +1,29 @@
 """A tiny random critic, odd texts, and hypothesis made repeatable. No test uses the network or a GPU."""
 
 import os
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from odd import PIECES
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("cprs", deadline=None, derandomize=True)
+settings.register_profile("overnight", deadline=None, max_examples=5_000)  # pytest --hypothesis-profile=overnight
 settings.load_profile("cprs")
 
 DATA = Path(__file__).parent / "data"
 TINY = DATA / "tiny-checkpoint"
 
-_PIECES = (
-    *("a", "B", "7", "the", "Dr.", "3.5", "e.g.", "end.", "Why?", "https://a.org/b?c=1", "x=f(y);", "don't", "<|im_end|>"),
-    *("😀", "👩‍👩‍👧", "🇨🇭🇨🇭", "中文。", "好！", "龘", "สวัสดี", "नमस्ते।", "שלום", "مرحبا؟", "한국어.", "각", "각"),
-    *(
-        "é",
-        "e\u0301",
-        "Å",
-        "A\u030a",
-        "ﬁ",
-        "a\u0315\u0300\u05ae\u0062",
-        "\u0301",
-        "\u200b",
-        "\u200d",
-        "\ufeff",
-        "\u202e",
-        "\u00ad",
-    ),
-    *(
-        " ",
-        "  ",
-        "\n",
-        "\n\n",
-        "\r\n",
-        "\r",
-        "\t",
-        "\u00a0",
-        "\u3000",
-        "\u2028",
-        "\x85",
-        "\x0b",
-        "\x00",
-        "\x1b",
-        "\x1f",
-        "\x7f",
-    ),
-    *("\uffff", "\U0010ffff", "|", "# ", "- ", "```\n", "“", "”", "'", "...", "\U0001d400"),
-)
-
 
 @pytest.fixture(scope="session")
 def odd_text():
     """Strategy: texts of real pieces and of arbitrary characters, without lone surrogates."""
-    pieces = st.lists(st.sampled_from(_PIECES), max_size=40).map("".join)
-    spaced = st.lists(st.sampled_from(_PIECES), max_size=40).map(" ".join)
+    pieces = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+    spaced = st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join)
     return st.one_of(pieces, spaced, st.text(max_size=60))
 
 
@@ -124,3 +89,47 @@ def prose():
         "- first item\n- second item, of <|im_end|> kind\n\ndef f(x):\n    return x + 1\n\n"
         "A last paragraph says that the lease of the yellow house was signed in 1999. Its owner is Ann."
     ) * 2
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray cluster of two cores on this machine. Its tests are all in one file, so that they are all in one process."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Lets runs over a corpus do their blocks in this process, one after the other. Gives their numbers, as they begin."""
+    import pyarrow as pa
+
+    from cprs_core.distributed import corpus
+    from cprs_core.distributed.worker import BlockWorker
+
+    begun = []
+
+    @contextmanager
+    def connected(address):
+        yield {"CPU": 2.0}
+
+    def tallies(blocks, work, pool):
+        worker = BlockWorker(**work)
+        for block in blocks:
+            begun.append(block.number)
+            (tally,) = worker(pa.Table.from_pylist([asdict(block)])).to_pylist()
+            yield corpus.checked(tally)
+
+    monkeypatch.setattr(corpus, "connected", connected)
+    monkeypatch.setattr(corpus, "_tallies", tallies)
+    return begun

@@ -1,15 +1,23 @@
-"""A compressor without a model, for tests of what stands around one, and the sizes of a random decoder."""
+"""What tests put in place of the real thing: compressors and results without a model or with a brake, a random decoder,
+servers."""
 
 import asyncio
+import copy
 import re
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+import uvicorn
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from cprs_core import BudgetError, Compression, InputError, Instruction, Span
-from cprs_core.engine import WindowScores
+from cprs_core.engine import Engine, WindowScores
 from cprs_core.linear import Dense, Linear
 from cprs_core.scoring import PackedScorer, Window
 from cprs_core.shape import Shape
@@ -25,6 +33,12 @@ SIZES = {
     "max_position_embeddings": 128,
     "initializer_range": 0.4,  # large, so that a wrong mask or position shows
 }
+
+
+def examples(number: int) -> settings:
+    """So many examples of a property, or as many as another profile than the default one says."""
+    usual = settings.get_current_profile_name() == "cprs"
+    return settings(max_examples=number if usual else settings.default.max_examples, suppress_health_check=list(HealthCheck))
 
 
 def packed_scorer(model: Any, linear: type[Linear] = Dense, *, has_tags: bool = True) -> PackedScorer:
@@ -92,3 +106,71 @@ class FakeCompressor:
         results = self.compress_documents(documents, query, instruction, **limits)
         self.calls[-1]["asynchronous"] = True
         return results
+
+
+def compression(source: str, ranges: Sequence[tuple[int, int]], tag: str = "fact", query: str = "q?") -> Compression:
+    """A result without a model, with some ranges kept."""
+    spans = tuple(Span(a, b, source[a:b], 0.5, tag) for a, b in ranges)
+    return Compression(source, spans, 40, 10, query, "Keep it.", "tiny", 0.25)
+
+
+@st.composite
+def sources(draw: Any, odd_text: Any) -> tuple[str, list[tuple[int, int]]]:
+    """A text and disjoint ranges of it that begin and end with what is not white space, as those of the compressor."""
+    text = draw(odd_text)
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=10, unique=True)))
+    ranges = []
+    for start, end in zip(cuts[::2], cuts[1::2], strict=False):
+        piece = text[start:end].lstrip()
+        if piece:
+            ranges.append((end - len(piece), end - len(piece) + len(piece.rstrip())))
+    return text, ranges
+
+
+class Brake:
+    """A scorer that takes some seconds more for each batch, or waits until it is let go."""
+
+    def __init__(self, scorer, seconds=0.0):
+        self.scorer, self.seconds, self.batches, self.error = scorer, seconds, 0, None
+        self.device, self.token_bytes = scorer.device, scorer.token_bytes
+        self.free = threading.Event()
+        self.free.set()
+
+    def score(self, windows, memory):
+        self.free.wait(30)
+        time.sleep(self.seconds)
+        self.batches += 1
+        if self.error is not None:
+            raise copy.copy(self.error)
+        return self.scorer.score(windows, memory)
+
+
+def slowed(compressor, seconds=0.0):
+    """The compressor with a brake, and the brake."""
+    brake = Brake(compressor.engine.scorers[0], seconds)
+    slow = copy.copy(compressor)
+    slow.engine = Engine([brake], batch_tokens=400)
+    return slow, brake
+
+
+def until(condition, seconds=10):
+    """Waits for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.005)
+
+
+@contextmanager
+def running(app: Any) -> Iterator[str]:
+    """A server for an app, on a free port of this machine."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError
-from ..evaluation.plots import BLUE, GREEN, GREY, ORANGE, PINK, RED
+from ..palette import BLUE, GREEN, GREY, ORANGE, PINK, RED
 from ..terminal import short
 from .report import GIB, MIB, number
 from .runner import Row

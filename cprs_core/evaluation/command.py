@@ -20,10 +20,10 @@ from ..options import Device, Dtype, Model, Skim
 from ..terminal import STOPPED, errors, page, split, tokens
 
 if TYPE_CHECKING:
+    from ..store import Store
     from .case import Case
     from .options import CountTokens, TaskOptions
-    from .runner import Runner
-    from .store import Store
+    from .runner import Row, Runner
 
 _LONG = 32  # windows, from which a text gets a bar of its own
 
@@ -77,11 +77,11 @@ def evaluate(
     """
     from .. import __version__
     from ..compressor import ContextCompressor
+    from ..store import Store
     from .lineup import open_methods, usual_methods
     from .llm import open_reader
     from .options import TaskOptions
-    from .runner import Runner
-    from .store import Store
+    from .runner import Row, Runner
 
     names, lacking = (split(methods), []) if methods is not None else usual_methods()
     if lacking:
@@ -117,7 +117,7 @@ def evaluate(
         "llm_model": llm_model,
         "llm_budget": llm_budget,
     }
-    store = Store(out, settings, resume=resume)
+    store = Store[Row](out, settings, rows="cases.jsonl", resume=resume)
     if out is not None:
         from . import plots  # where it cannot be drawn, now is the time to say so
     compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, skim=skim)
@@ -150,7 +150,7 @@ def evaluate(
         errors.print(f"in {out}: {', '.join(path.name for path in [*store.files, *drawn])}", style="dim")
 
 
-def _run(cases: Sequence[Case], runner: Runner, store: Store) -> None:
+def _run(cases: Sequence[Case], runner: Runner, store: Store[Row]) -> None:
     """Measures what has no row yet."""
     done = {(row["number"], row["method"]) for row in store.rows}
     times = TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()
@@ -169,7 +169,7 @@ def _run(cases: Sequence[Case], runner: Runner, store: Store) -> None:
                     progress.advance(bar)
 
 
-def _to_go_on(store: Store, out: Path | None) -> str:
+def _to_go_on(store: Store[Row], out: Path | None) -> str:
     if out is None:
         return "nothing is kept without --out"
     if not store.rows:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError
+from ..palette import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from ..terminal import short
 from .metrics import BINS
 from .report import ALL
@@ -23,8 +24,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("matplotlib", "eval") from error
 
-# Of Okabe and Ito, which the colour-blind can tell apart
-BLUE, ORANGE, GREEN, PINK, GREY, SKY, RED = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#777777", "#56b4e9", "#d55e00"
 _LOST_TO_RETAINED = LinearSegmentedColormap.from_list("retention", [RED, "#f0e9c8", GREEN])
 _LOOKS: dict[str, dict[str, Any]] = {  # each lies on those before and is thinner, so that equals can be seen
     "cprs": {"color": BLUE, "marker": "o", "linewidth": 6, "markersize": 12},

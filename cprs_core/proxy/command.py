@@ -9,7 +9,7 @@ import typer
 
 from ..errors import CprsError, MissingExtraError
 from ..models import DEFAULT_MODEL
-from ..options import Device, Dtype, Model, WindowSize
+from ..options import Device, Dtype, Model, Skim, WindowSize
 from ..terminal import errors
 from .settings import Limits, Settings
 
@@ -45,6 +45,7 @@ def proxy(
     device: Device = None,
     dtype: Dtype = None,
     window_size: WindowSize = None,
+    skim: Skim = True,
 ) -> None:
     """Stand in front of an LLM provider, and compress long messages for the question that is asked.
 
@@ -72,7 +73,7 @@ def proxy(
         raise MissingExtraError(error.name or "fastapi", "server") from error
     from ..compressor import ContextCompressor
 
-    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size)
+    compressor = ContextCompressor.from_pretrained(model, device=device, dtype=dtype, window_size=window_size, skim=skim)
     errors.print(f"{compressor.model_name} on {compressor.engine.device}, http://{host}:{port} -> {upstream}")
     server = create_proxy(compressor, settings)
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False}  # paths may hold keys

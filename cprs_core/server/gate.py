@@ -1,4 +1,4 @@
-"""What every request passes: an id; a key and a place before its body is read; a body within limits; a line in the log.
+"""What every request passes: an id; a key; a body within limits; a place among those at work; a line in the log.
 
 Plain ASGI, so that streams and disconnects go through untouched.
 """
@@ -11,14 +11,16 @@ import math
 import re
 import time
 import uuid
-from contextlib import ExitStack
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import AuthError, CprsError, InputError, LimitError
-from . import problems
+from ..errors import AuthError, CprsError, InputError
+from . import body, playground, problems
 from .service import Service
 from .ticket import Gone
 from .tracing import span
@@ -27,20 +29,31 @@ _logger = logging.getLogger("cprs_core.server")
 OPEN = ("/health", "/ready")
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _CLOSED = 499  # what logs and metrics say of a client that hung up
+_LINGER = 2.0  # seconds that a client has to notice that it has been refused
 
 
 class Gate:
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
+    """Args:
+    posts: the paths that take a body.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service, posts: Collection[str]) -> None:
+        self._app, self._service, self._posts = app, service, posts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
+        began, status, whole = time.perf_counter(), 0, False
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope["cprs.id"] = request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def incoming() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -51,9 +64,8 @@ class Gate:
 
         try:
             with ExitStack() as stack:
-                self._enter(scope, headers, stack)
                 stack.enter_context(span("cprs.request", {"cprs.request_id": request_id}, headers))
-                await self._app(scope, self._limited(headers, receive), answer)
+                await self._app(scope, await self._enter(scope, headers, incoming, stack), answer)
         except Gone:
             status = _CLOSED
         except asyncio.CancelledError:
@@ -63,50 +75,46 @@ class Gate:
             if not isinstance(error, (CprsError, HTTPException)):
                 problems.log_fault(request_id, error)
             if not status:
-                await problems.response(error, request_id)(scope, receive, answer)
+                response = problems.response(error, request_id)
+                await (response(scope, receive, answer) if whole else _refuse(response, incoming, answer))
         finally:
             seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "other")
+            refused = scope["path"] if scope["path"] in self._posts else "other"
+            route = scope["route"].path if "route" in scope else refused
             self._service.metrics.request(route, status, seconds)
             level = logging.DEBUG if scope["path"] in OPEN else logging.INFO
             _logger.log(level, "%s %s %s %d %.3f s", request_id, scope["method"], route, status, seconds)
 
-    def _enter(self, scope: Scope, headers: Headers, stack: ExitStack) -> None:
-        """Refuses whom it has to, before anything of the body is read."""
+    async def _enter(self, scope: Scope, headers: Headers, receive: Receive, stack: ExitStack) -> Receive:
+        """Refuses whom it has to, as early as can be; then reads the body, and gives the request its place."""
         if scope["path"] in OPEN or scope["method"] == "OPTIONS":
-            return
-        if not self._service.settings.keys.allow(headers.get("authorization", "").encode("latin-1")):
+            return receive
+        service = self._service
+        if service.settings.playground and playground.serves(scope["method"], scope["path"]):
+            return receive
+        if not service.settings.keys.allow(headers.get("authorization", "").encode("latin-1")):
             raise AuthError("the API key is missing or wrong; send one in the header Authorization: Bearer KEY")
-        if scope["method"] == "POST":
-            seconds = _seconds(headers.get("x-request-timeout"))
-            length = headers.get("content-length", "0")
-            if length.isdecimal() and int(length) > self._service.settings.max_body:
-                raise self._too_large()
-            stack.enter_context(self._service.admit(seconds))
+        if scope["method"] != "POST" or scope["path"] not in self._posts:
+            return receive
+        seconds = _seconds(headers.get("x-request-timeout"))
+        service.check_room()
+        body.check_head(headers, service.settings)
+        content = await body.read(receive, service.settings, stack.enter_context(service.held()))
+        stack.enter_context(service.admit(seconds))
+        return body.whole(content, receive)
 
-    def _limited(self, headers: Headers, receive: Receive) -> Receive:
-        """``receive``, but a body that is too long, or too long on its way, ends in an error."""
-        settings = self._service.settings
-        size, whole, until = 0, False, time.monotonic() + settings.body_timeout
 
-        async def limited() -> Message:
-            nonlocal size, whole
-            if whole:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-            except TimeoutError:
-                raise HTTPException(408, f"the body did not arrive within {settings.body_timeout:g} s") from None
-            size += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if size > settings.max_body:
-                raise HTTPException(413, str(self._too_large()))
-            return message
-
-        return limited
-
-    def _too_large(self) -> LimitError:
-        return LimitError(f"a body may have {self._service.settings.max_body:,} bytes; send less text at once")
+async def _refuse(response: Response, receive: Receive, send: Send) -> None:
+    """Answers a request whose body may still be on its way, and closes the connection. Done at once, that would take the
+    answer along, so what comes is dropped for a moment."""
+    response.headers["Connection"] = "close"
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _seconds(value: str | None) -> float | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
+from .connection import Connection
 from .service import Service
 
 _ANSWERING = 5  # seconds to write what is left to be written
@@ -33,6 +35,8 @@ def make(app: FastAPI, log_level: str = "info") -> Server:
     service: Service = app.state.service
     config = uvicorn.Config(
         app,
+        http=partial(Connection, settings=service.settings),  # type: ignore[arg-type]
+        ws="none",
         log_config=None,
         log_level=log_level,
         access_log=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
+from http import HTTPStatus
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,7 @@ from ..wire import PROBLEM, slug
 from .ticket import Gone
 
 _logger = logging.getLogger("cprs_core.server")
+MEDIA_TYPE = "application/problem+json"
 _STATUS: dict[type[CprsError], int] = {
     errors.LimitError: 413,
     errors.InputError: 422,
@@ -27,14 +29,14 @@ _STATUS: dict[type[CprsError], int] = {
     errors.ServiceError: 503,
 }
 _TITLES = {
-    401: "Unauthorized",
-    408: "Request timeout",
     413: "Too large",
     422: "Unusable input",
-    429: "Too many requests",
-    500: "Internal error",
-    503: "Unavailable",
     504: "Deadline exceeded",
+}
+_DETAILS = {  # what the framework says, and what helps
+    "There was an error parsing the body": "the body is no JSON: not UTF-8, nested too deeply, or with too long a number",
+    "Not Found": "there is nothing at this path; the routes are described at /docs",
+    "Method Not Allowed": "this path does not take this method; the routes are described at /docs",
 }
 _RETRY = {429: "1", 503: "5"}  # seconds
 
@@ -49,10 +51,9 @@ def content(error: Exception, request_id: str) -> dict[str, Any]:
     elif isinstance(error, RequestValidationError):
         status, type_, detail = 422, PROBLEM + slug(errors.InputError), _validation(error)
     elif isinstance(error, HTTPException):
-        status, detail = error.status_code, str(error.detail)
+        status, detail = error.status_code, _DETAILS.get(error.detail, str(error.detail))
         type_ = PROBLEM + slug(errors.LimitError) if status == 413 else type_
-    title = _TITLES.get(status) or (str(error.detail) if isinstance(error, HTTPException) else "Error")
-    return {"type": type_, "title": title, "status": status, "detail": detail, "request_id": request_id}
+    return {"type": type_, "title": _title(status), "status": status, "detail": detail, "request_id": request_id}
 
 
 def response(error: Exception, request_id: str) -> Response:
@@ -64,9 +65,7 @@ def response(error: Exception, request_id: str) -> Response:
         headers["Retry-After"] = _RETRY[status]
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in (401, 408, 413, 429, 503):  # there may be a body that nobody reads any more
-        headers["Connection"] = "close"
-    return Response(json.dumps(body), status, headers, "application/problem+json")
+    return Response(json.dumps(body), status, headers, MEDIA_TYPE)
 
 
 async def handle(request: Request, error: Exception) -> Response:
@@ -80,6 +79,22 @@ def log_fault(request_id: str, error: BaseException) -> None:
     """Where it happened, but no message: that may quote what was sent."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     _logger.error("%s failed with %s\n%s", request_id, type(error).__name__, frames)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route, for its description."""
+    texts = {name: {"type": "string"} for name in ("type", "title", "detail", "request_id")}
+    properties = {**texts, "status": {"type": "integer"}}
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {code: {"description": _title(code), "content": {MEDIA_TYPE: {"schema": schema}}} for code in statuses}
+
+
+OF_ANY = (401, 500)
+OF_POST = (400, *OF_ANY, 408, 413, 415, 422, 429, 503, 504)
+
+
+def _title(status: int) -> str:
+    return _TITLES.get(status) or HTTPStatus(status).phrase.capitalize()
 
 
 def _validation(error: RequestValidationError) -> str:

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..instruction import Instruction
 from ..segments import segment
 from ..spans import B, E, O, TokenScores, complete
+from .problems import OF_POST, documented
 from .routes import checked_count, service_of
 
 _MAX_GAP = 18  # tokens that the released code fills in where a run of labels is broken behind its B
@@ -55,7 +56,29 @@ class ReleasedRequest(BaseModel):
     payload: Payload
 
 
-@router.post("/qwen_long_compress_server")
+class ReplyHeader(BaseModel):
+    request_id: str
+    status_code: int
+    status_name: str
+    status_message: str
+    finished: bool
+
+
+class Output(BaseModel):
+    text: list[str | tuple[str, int, int]]
+
+
+class ReplyPayload(BaseModel):
+    output: Output
+    usage: dict[str, int]
+
+
+class ReleasedResponse(BaseModel):
+    header: ReplyHeader
+    payload: ReplyPayload
+
+
+@router.post("/qwen_long_compress_server", response_model=ReleasedResponse, responses=documented(*OF_POST))
 async def compress(body: ReleasedRequest, request: Request) -> Response:
     """The released code's route: messages system (instruction), user (query) and context in, a list of spans out, or with
     ``return_offset`` a list of [text, start, end]. Spans are made of the label head's argmax by the released code's rule: a

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response
 
-from ..errors import CprsError, InputError, LimitError, ServiceError
+from ..errors import InputError, LimitError, ServiceError
 from ..instruction import Instruction
 from ..result import Compression, Span, join
-from . import problems
-from .schemas import CompressRequest, CompressResponse, RerankRequest, RerankResponse, TextBody, TokensResponse
+from .events import EVENTS, Emit, dump, events
+from .problems import OF_ANY, OF_POST, documented
+from .schemas import (
+    CompressRequest,
+    CompressResponse,
+    ModelBody,
+    ModelsResponse,
+    RerankRequest,
+    RerankResponse,
+    TextBody,
+    TokensResponse,
+)
 from .service import Service
-from .ticket import Gone
 from .tracing import span
 
 router = APIRouter()
+open_router = APIRouter()  # needs no key
 
 
-@router.post("/v1/compress", response_model=CompressResponse)
+@router.post("/v1/compress", response_model=CompressResponse, responses=EVENTS | documented(*OF_POST))
 async def compress(body: CompressRequest, request: Request) -> Response:
     """Keeps the words that matter. With ``stream``: events ``span`` as they are found, then ``done`` with totals, or
     ``error`` with a problem."""
@@ -32,10 +40,7 @@ async def compress(body: CompressRequest, request: Request) -> Response:
     instruction, texts = body.wanted(), body.texts()
     if body.stream:
         spans = await service.run(request, lambda: _spans(service, body, instruction))
-        events = service.stream(lambda: _events(service, body.texts()[0], spans))
-        return StreamingResponse(
-            _lines(events, request.scope["cprs.id"]), media_type="text/event-stream", headers=_UNBUFFERED
-        )
+        return events(request, lambda emit: _spans_as_found(service, texts[0], spans, emit))
 
     def work() -> bytes:
         checked_count(service, texts)
@@ -46,12 +51,12 @@ async def compress(body: CompressRequest, request: Request) -> Response:
                 results = compressor.compress_batch(pairs, instruction, **body.limits())
             else:
                 results = compressor.compress_documents(texts, body.query or "", instruction, **body.limits())
-        return _dump(_report(service, results, time.perf_counter() - began))
+        return dump(_report(service, results, time.perf_counter() - began))
 
     return Response(await service.run(request, work), media_type="application/json")
 
 
-@router.post("/v1/rerank", response_model=RerankResponse, response_model_exclude_none=True)
+@router.post("/v1/rerank", response_model=RerankResponse, responses=documented(*OF_POST))
 async def rerank(body: RerankRequest, request: Request) -> Response:
     """Sorts documents by the best score of anything in them; requests and responses as Cohere and Jina have them."""
     service, texts = service_of(request), body.texts()
@@ -69,12 +74,12 @@ async def rerank(body: RerankRequest, request: Request) -> Response:
             for result in results:
                 result["document"] = {"text": texts[result["index"]]}
         model = service.compressor.model_name
-        return _dump({"id": request.scope["cprs.id"], "model": model, "results": results, "usage": {"total_tokens": tokens}})
+        return dump({"id": request.scope["cprs.id"], "model": model, "results": results, "usage": {"total_tokens": tokens}})
 
     return Response(await service.run(request, work), media_type="application/json")
 
 
-@router.post("/v1/tokens")
+@router.post("/v1/tokens", responses=documented(*OF_POST))
 async def tokens(body: TextBody, request: Request) -> TokensResponse:
     """Counts tokens as budgets do."""
     service = service_of(request)
@@ -82,22 +87,22 @@ async def tokens(body: TextBody, request: Request) -> TokensResponse:
     return TokensResponse(model=service.compressor.model_name, tokens=number)
 
 
-@router.get("/v1/models")
-async def models(request: Request) -> dict[str, Any]:
+@router.get("/v1/models", responses=documented(*OF_ANY))
+async def models(request: Request) -> ModelsResponse:
     """The model that is served."""
     compressor = service_of(request).compressor
     devices = [str(scorer.device) for scorer in compressor.engine.scorers]
-    model = {"id": compressor.model_name, "object": "model", "window_size": compressor.window_size, "devices": devices}
-    return {"object": "list", "data": [model]}
+    model = ModelBody(id=compressor.model_name, window_size=compressor.window_size, devices=devices)
+    return ModelsResponse(data=[model])
 
 
-@router.get("/health")
+@open_router.get("/health")
 async def health() -> dict[str, str]:
     """Whether the process lives."""
     return {"status": "ok"}
 
 
-@router.get("/ready")
+@open_router.get("/ready", responses=documented(503))
 async def ready(request: Request) -> dict[str, str]:
     """Whether it takes requests."""
     if not service_of(request).ready:
@@ -105,13 +110,10 @@ async def ready(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse, responses=documented(*OF_ANY))
 async def metrics(request: Request) -> Response:
     """Figures in Prometheus' text format."""
     return Response(service_of(request).metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-_UNBUFFERED = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def service_of(request: Request) -> Service:
@@ -128,7 +130,7 @@ def checked_count(service: Service, texts: list[str], *, exactly: bool = False) 
     most = service.settings
     if len(texts) > most.max_documents:
         raise LimitError(f"a request may have {most.max_documents:,} documents, got {len(texts):,}; send fewer at once")
-    if not exactly and sum(4 * len(text) for text in texts) <= most.max_tokens:
+    if not exactly and sum(len(text) * (1 if text.isascii() else 4) for text in texts) <= most.max_tokens:
         return 0
     number = sum(map(service.compressor.count_tokens, texts))
     if number > most.max_tokens:
@@ -156,35 +158,13 @@ def _spans(service: Service, body: CompressRequest, instruction: Instruction) ->
     return service.compressor.stream(text, body.query or "", instruction, threshold=body.threshold)
 
 
-def _events(service: Service, text: str, spans: Iterator[Span]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _spans_as_found(service: Service, text: str, spans: Iterator[Span], emit: Emit) -> None:
     compressor, began = service.compressor, time.perf_counter()
     kept = []
     for found in spans:
         kept.append((found.start, found.end))
-        yield "span", asdict(found)
+        emit(("span", asdict(found)))
     read, left = compressor.count_tokens(text), compressor.count_tokens(join(text, kept))
     service.metrics.texts(read, left)
     totals = {"model": compressor.model_name, "spans": len(kept), "input_tokens": read, "kept_tokens": left}
-    yield "done", {**totals, "ratio": left / read if read else 0.0, "seconds": time.perf_counter() - began}
-
-
-async def _lines(events: AsyncIterator[tuple[str, dict[str, Any]] | None], request_id: str) -> AsyncIterator[bytes]:
-    """Server-sent events."""
-    async with aclosing(events) as items:  # type: ignore[type-var]
-        try:
-            async for item in items:
-                yield _event(*item) if item else b": at work\n\n"
-        except Gone:
-            return
-        except Exception as error:
-            if not isinstance(error, CprsError):
-                problems.log_fault(request_id, error)
-            yield _event("error", problems.content(error, request_id))
-
-
-def _event(name: str, data: dict[str, Any]) -> bytes:
-    return f"event: {name}\n".encode() + b"data: " + _dump(data) + b"\n\n"
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
+    emit(("done", {**totals, "ratio": left / read if read else 0.0, "seconds": time.perf_counter() - began}))

@@ -192,8 +192,12 @@ class _Call:
             found = self.results.get(timeout=ticket.left())
         except queue.Empty:
             raise ticket.late() from None
+        ticket.check()  # it is what the ticket says, if that is cancelled
         if isinstance(found, BaseException):
-            raise found
+            try:
+                raise found
+            finally:
+                del found  # else the error would hold this frame, which holds the error
         return found
 
 

@@ -28,18 +28,33 @@ class Pair(BaseModel):
     query: StrictStr
 
 
-class CompressRequest(BaseModel):
+class Wanted(BaseModel):
+    """What to keep: ``instruction``, in words or in full, or the name of a ``preset``."""
+
+    model_config = ConfigDict(extra="forbid")
+    instruction: StrictStr | InstructionBody | None = None
+    preset: StrictStr | None = None
+
+    def wanted(self) -> Instruction:
+        """As the compressor takes it."""
+        if self.instruction is not None and self.preset is not None:
+            raise InstructionError("instruction and preset both say what to keep; give one of them")
+        if self.preset is not None:
+            return Instruction.preset(self.preset)
+        if isinstance(self.instruction, InstructionBody):
+            return Instruction(self.instruction.prompt, tuple(self.instruction.tags), self.instruction.unit)
+        return Instruction.of(self.instruction)
+
+
+class CompressRequest(Wanted):
     """One ``text`` or some ``documents`` (one budget for all of them) with a ``query``, or ``pairs`` (a budget for each).
     What to keep: ``instruction``, in words or in full, or the name of a ``preset``. ``stream``: server-sent events, for one
     text and without a budget."""
 
-    model_config = ConfigDict(extra="forbid")
     text: StrictStr | None = None
     documents: list[StrictStr] | None = None
     pairs: list[Pair] | None = None
     query: StrictStr | None = None
-    instruction: StrictStr | InstructionBody | None = None
-    preset: StrictStr | None = None
     max_tokens: StrictInt | None = None
     ratio: Number | None = None
     threshold: Number | None = None
@@ -60,16 +75,6 @@ class CompressRequest(BaseModel):
         if self.text is not None:
             return [self.text]
         return self.documents or [pair.text for pair in self.pairs or []]
-
-    def wanted(self) -> Instruction:
-        """What to keep."""
-        if self.instruction is not None and self.preset is not None:
-            raise InstructionError("instruction and preset both say what to keep; give one of them")
-        if self.preset is not None:
-            return Instruction.preset(self.preset)
-        if isinstance(self.instruction, InstructionBody):
-            return Instruction(self.instruction.prompt, tuple(self.instruction.tags), self.instruction.unit)
-        return Instruction.of(self.instruction)
 
     def limits(self) -> dict[str, Any]:
         """How much to keep."""
@@ -107,6 +112,52 @@ class CompressResponse(BaseModel):
     seconds: float
 
 
+class ScoresRequest(Wanted):
+    """One text and a query. ``max_tokens``: a budget that the scores are for, see ``skimmed_to``. ``cuts``: also the clauses
+    and words that small budgets choose from. ``stream``: server-sent events ``progress``, then ``done`` with the answer."""
+
+    text: StrictStr
+    query: StrictStr
+    max_tokens: StrictInt | None = None
+    threshold: Number | None = None
+    cuts: bool = False
+    stream: bool = False
+
+
+class Pieces(BaseModel):
+    """Disjoint pieces of the text in reading order, by column: characters, score, number of the tag, tokens."""
+
+    starts: list[int]
+    ends: list[int]
+    scores: list[float]
+    tags: list[int]
+    tokens: list[int]
+
+
+class CandidatesBody(Pieces):
+    """``kept``: the model's own choice. ``whole``: marked as one piece by the model, so never joined with another such."""
+
+    kept: list[bool]
+    whole: list[bool]
+
+
+class ScoresResponse(BaseModel):
+    """What can be kept of a text. ``skimmed_to``: without a budget, or with one up to so many tokens, the text is skimmed;
+    with a larger one all of it is read. The scores are those for the ``max_tokens`` of the request; null: for any."""
+
+    model: str
+    query: str
+    instruction: str
+    unit: Unit
+    tags: list[str]
+    input_tokens: int
+    seconds: float
+    skimmed_to: int | None
+    candidates: CandidatesBody
+    clauses: Pieces | None = None
+    words: Pieces | None = None
+
+
 class TextBody(BaseModel):
     text: StrictStr
 
@@ -140,3 +191,17 @@ class RerankResponse(BaseModel):
 class TokensResponse(BaseModel):
     model: str
     tokens: int
+
+
+class ModelBody(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    window_size: int
+    devices: list[str]
+
+
+class ModelsResponse(BaseModel):
+    """The model that is served, as OpenAI lists models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelBody]

@@ -41,6 +41,7 @@ class Service:
         self._tickets: set[Ticket] = set()
         self._work: dict[Ticket, Future[object]] = {}
         self._stopping = False
+        self._bytes = 0  # of all bodies
         self.metrics.watch(lambda: self.engine.queued, lambda: len(self._tickets))
 
     @property
@@ -48,9 +49,8 @@ class Service:
         """Whether it takes requests."""
         return self.engine.alive and not self._stopping
 
-    @contextmanager
-    def admit(self, seconds: float | None) -> Iterator[Ticket]:
-        """A place among the requests at once, held until the request is answered and its thread has stopped.
+    def check_room(self) -> None:
+        """Raises why a request has no place, if so.
 
         Raises:
             BusyError: all places are taken. ServiceError: the service is shutting down.
@@ -62,6 +62,36 @@ class Service:
                 f"the service works on {self.settings.max_in_flight} requests already; try again in a moment, or raise "
                 "--max-in-flight"
             )
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[int], None]]:
+        """Counts bytes of a body among those of all bodies, until its request is done.
+
+        Raises:
+            BusyError: there are too many.
+        """
+        own = 0
+
+        def take(number: int) -> None:
+            nonlocal own
+            own += number
+            self._bytes += number
+            if self._bytes > self.settings.max_bodies:
+                raise BusyError(
+                    f"the service holds {self.settings.max_bodies:,} bytes of requests already; try again in a moment, or "
+                    "raise --max-bodies-mb"
+                )
+
+        try:
+            yield take
+        finally:
+            self._bytes -= own
+
+    @contextmanager
+    def admit(self, seconds: float | None) -> Iterator[Ticket]:
+        """A place among the requests at once, held until the request is answered and its thread has stopped. Raises as
+        :meth:`check_room`."""
+        self.check_room()
         ticket = Ticket(min(seconds or self.settings.deadline, self.settings.deadline))
         self._tickets.add(ticket)
         before = current.set(ticket)
@@ -89,16 +119,16 @@ class Service:
             await asyncio.wait(both, timeout=ticket.left(), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            error = Gone("the client has hung up") if gone.done() else ticket.late()
-            ticket.cancel(error)
+            ticket.cancel(Gone("the client has hung up") if gone.done() else ticket.late())
             work.add_done_callback(lambda done: done.cancelled() or done.exception())  # it has been reported
-            raise error
+            raise ticket.reason()
         finally:
             gone.cancel()
+            del work, both  # an error in them would hold this frame, and with it all of the request
 
-    async def stream(self, function: Callable[[], Iterator[T]]) -> AsyncIterator[T | None]:
-        """What ``function`` yields in a thread, as it comes, and None whenever nothing came for a while. Closing this ends
-        the work."""
+    async def stream(self, function: Callable[[Callable[[T], None]], None]) -> AsyncIterator[T | None]:
+        """What ``function`` hands to its argument in a thread, as it comes, and None whenever nothing came for a while.
+        Closing this ends the work."""
         ticket, loop = current.get(), asyncio.get_running_loop()
         items: asyncio.Queue[tuple[bool, T | BaseException | None]] = asyncio.Queue()
 
@@ -108,13 +138,15 @@ class Service:
 
         def work() -> None:
             try:
-                for item in function():
-                    put(True, item)
+                function(lambda item: put(True, item))
                 put(False, None)
+            except Gone:
+                pass  # nobody takes it
             except BaseException as error:
                 put(False, error)
 
         self._submit(ticket, work)
+        item: T | BaseException | None
         try:
             while True:
                 try:
@@ -130,6 +162,7 @@ class Service:
                 else:
                     return
         finally:
+            item = None  # as in run
             ticket.cancel(Gone("nobody reads the stream any more"))
 
     async def drain(self) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from copy import copy
 
 from ..errors import CprsError, DeadlineError
 
@@ -48,10 +49,13 @@ class Ticket:
 
     def check(self) -> None:
         """Raises why there is nothing to be done any more, if so."""
-        if self._reason is not None:
-            raise self._reason
-        if self.left() == 0:
-            raise self.late()
+        if self._reason is not None or self.left() == 0:
+            raise self.reason()
+
+    def reason(self) -> CprsError:
+        """Why there is nothing to be done any more. A copy: the traceback of an error holds all that its thread worked with,
+        which holds the ticket."""
+        return copy(self._reason) if self._reason is not None else self.late()
 
     def late(self) -> DeadlineError:
         """The error of a request past its deadline."""

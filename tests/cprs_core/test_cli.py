@@ -67,9 +67,19 @@ def test_html_diff_and_many_files(files: list[str]) -> None:
     assert all(f"==> {name} <==" in both for name in files)
 
 
+def test_in_colours_and_as_a_picture(files: list[str], tmp_path: Path) -> None:
+    plain = compress(files[:1], "--ratio", "0.2", "--quiet").stdout
+    assert "\x1b" not in plain
+    shown = compress(files[:1], "--ratio", "0.2", "--format", "terminal", "--plot", str(tmp_path / "scores.png")).stdout
+    assert "\x1b[" in shown and shown.count("kept") == 1
+    picture = (tmp_path / "scores.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+
+
 @pytest.mark.parametrize(
     ("more", "code", "reason"),
     [
+        (["--plot", "scores.txt"], 2, ".png"),
         (["--preset", "nonsense"], 2, "unknown preset"),
         (["--preset", "answer", "--instruction", "Keep it."], 2, "give one of them"),
         (["--max-tokens", "5", "--ratio", "0.5"], 2, "two budgets"),
@@ -158,7 +168,7 @@ def test_eval_prints_tables_and_leaves_rows_figures_and_pictures(evaluated: tupl
 def test_eval_is_stopped_and_goes_on(
     evaluated: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cprs_core.evaluation.store import Store
+    from cprs_core.store import Store
 
     out, add = tmp_path / "run", Store.add
 

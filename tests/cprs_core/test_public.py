@@ -14,6 +14,7 @@ NAMES = {
     *("ContextCompressor", "Instruction", "Compression", "Span", "PRESETS", "shared"),
     *("CprsError", "InputError", "BudgetError", "InstructionError", "DataError", "ModelLoadError"),
     *("DeviceError", "OutOfMemoryError", "MissingExtraError", "LimitError"),
+    *("compress_messages", "acompress_messages", "MessageCompressor"),
     *("CprsClient", "AsyncCprsClient", "ServiceError", "AuthError", "BusyError", "DeadlineError"),
 }
 

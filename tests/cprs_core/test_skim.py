@@ -238,3 +238,12 @@ def test_odd_texts(skimming, parts, unit):
     for span in skimming.compress(text, QUERY, instruction, threshold=0.01).spans:
         assert last <= span.start < span.end <= len(text) and text[span.start : span.end] == span.text
         last = span.end
+
+
+@given(st.floats(0, 1), st.integers(0, 5), st.integers(0, 5000))
+def test_the_largest_budget_that_is_skimmed(share, windows, tokens):
+    skim = Skim(0.1, share, 512)
+    edge = skim.largest_budget(windows, tokens)
+    assert (edge is None) == (windows < 2)
+    for budget in range(0, tokens + 2, max(1, tokens // 50)) if tokens else ():
+        assert skim.pays(windows, budget / tokens) == (edge is not None and budget <= edge)

@@ -14,7 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from provider import Provider, running
+from fakes import running
+from provider import Provider
 from words import WordCompressor
 
 from cprs_core.proxy.app import create_proxy

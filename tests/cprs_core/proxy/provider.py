@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -104,18 +101,3 @@ class Provider:
         response = Response(content, 201, {"x-own": "1", "keep-alive": "timeout=5", "content-type": "odd/type"})
         response.raw_headers += [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
         return response
-
-
-@contextmanager
-def running(app: Any) -> Iterator[str]:
-    """A server for an app, on a free port of this machine."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)

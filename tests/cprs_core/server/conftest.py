@@ -1,47 +1,19 @@
 """A service around the tiny critic, as slow as a test wants it: in the process, and on a port of this machine."""
 
-import copy
 import socket
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from fakes import until
 from fastapi.testclient import TestClient
 
-from cprs_core.engine import Engine
 from cprs_core.server.app import create_app
 from cprs_core.server.listener import make
 from cprs_core.server.settings import Settings
 
 TINY_DATA = Path(__file__).parents[2] / "data"
-
-
-class Brake:
-    """A scorer that takes some seconds more for each batch, or waits until it is let go."""
-
-    def __init__(self, scorer, seconds=0.0):
-        self.scorer, self.seconds, self.batches, self.error = scorer, seconds, 0, None
-        self.device, self.token_bytes = scorer.device, scorer.token_bytes
-        self.free = threading.Event()
-        self.free.set()
-
-    def score(self, windows, memory):
-        self.free.wait(30)
-        time.sleep(self.seconds)
-        self.batches += 1
-        if self.error is not None:
-            raise self.error
-        return self.scorer.score(windows, memory)
-
-
-def slowed(compressor, seconds=0.0):
-    """The compressor with a brake, and the brake."""
-    brake = Brake(compressor.engine.scorers[0], seconds)
-    slow = copy.copy(compressor)
-    slow.engine = Engine([brake], batch_tokens=400)
-    return slow, brake
 
 
 @contextmanager
@@ -61,14 +33,6 @@ def living(compressor, **settings):
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
-
-
-def until(condition, seconds=10):
-    """Waits for a condition."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="package")

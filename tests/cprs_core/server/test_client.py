@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fakes import slowed, until
 
 from cprs_core import (
     AsyncCprsClient,
@@ -23,7 +24,7 @@ from cprs_core import (
 )
 from cprs_core.server.auth import Keys
 
-from .conftest import living, slowed, until
+from .conftest import living
 
 QUERY = "When does the licence end?"
 KEY = "k" * 24

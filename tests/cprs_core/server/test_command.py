@@ -10,7 +10,7 @@ import httpx
 from typer.testing import CliRunner
 
 from cprs_core import CprsClient, cli
-from cprs_core.server.command import _listen
+from cprs_core.server.sockets import listen
 
 
 def test_it_serves_until_a_signal(tiny_path):
@@ -41,7 +41,8 @@ def test_unusable_options(tmp_path):
     assert run("--api-keys", str(tmp_path / "none")).exit_code == 2
     assert run("--port", "99999").exit_code == 2
     assert run("--host", "not.an.address.invalid").exit_code == 2
-    assert run("--deadline", "0").exit_code == 2
+    for option in ("--deadline", "--headers-timeout", "--body-timeout", "--max-connections", "--max-bodies-mb"):
+        assert run(option, "0").exit_code == 2
     assert run("--log-level", "loud").exit_code == 2
 
 
@@ -62,7 +63,7 @@ def test_importing_the_command_line_needs_no_server():
 
 
 def test_small_answers_leave_at_once() -> None:
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

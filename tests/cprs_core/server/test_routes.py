@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from fakes import slowed, until
 
 from cprs_core import Instruction
-
-from .conftest import slowed, until
+from cprs_core.server.auth import Keys
 
 QUERY = "When does the licence end?"
 KEY = "k" * 24
@@ -188,8 +188,6 @@ def test_models_and_tokens(http, compressor):
 
 
 def test_keys_close_all_but_health_and_readiness(compressor, http_of):
-    from cprs_core.server.auth import Keys
-
     http = http_of(compressor, keys=Keys([KEY]))
     for path in ("/v1/models", "/metrics", "/nothing", "/docs"):
         problem(http.get(path), 401, "auth-error")
@@ -198,6 +196,29 @@ def test_keys_close_all_but_health_and_readiness(compressor, http_of):
     assert reply.headers["www-authenticate"] == "Bearer"
     assert http.get("/health").json() == {"status": "ok"} and http.get("/ready").json() == {"status": "ready"}
     assert http.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "api-key", "access_token", "Authorization", "token"])
+def test_a_key_in_the_query_opens_nothing(compressor, http_of, caplog, name):
+    http = http_of(compressor, keys=Keys([KEY]))
+    with caplog.at_level(logging.DEBUG, "cprs_core.server"):
+        for value in (KEY, f"Bearer {KEY}"):
+            problem(http.get("/v1/models", params={name: value}), 401, "auth-error")
+        problem(http.post("/v1/tokens", params={name: KEY}, json={"text": "a", name: KEY}), 401, "auth-error")
+        problem(http.get("/v1/models", headers={"X-Api-Key": KEY, "Cookie": f"{name}={KEY}"}), 401, "auth-error")
+    assert KEY not in caplog.text and "401" in caplog.text
+
+
+def test_a_key_that_is_revoked_opens_nothing_any_more(compressor, http_of, tmp_path):
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY}\n{'o' * 24}\n")
+    http = http_of(compressor, keys=Keys.load(file))
+    asked = {"headers": {"Authorization": f"Bearer {KEY}"}}
+    assert http.get("/v1/models", **asked).status_code == 200
+    file.write_text("o" * 24)
+    problem(http.get("/v1/models", **asked), 401, "auth-error")
+    file.write_text(KEY)
+    assert http.get("/v1/models", **asked).status_code == 200
 
 
 def test_limits_of_documents_tokens_and_bytes(compressor, http_of, prose):
@@ -292,13 +313,15 @@ def test_metrics(compressor, http_of, prose):
     result = http.post("/v1/compress", json={"text": prose, "query": QUERY}).json()
     http.get("/nothing/1")
     http.get("/nothing/2")
+    http.post("/v1/compress", content=b"text")
     lines = dict(line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if line[0] != "#")
     assert lines['cprs_requests_total{route="/v1/compress",status="200"}'] == "1.0"
     assert lines['cprs_requests_total{route="other",status="404"}'] == "2.0"
+    assert lines['cprs_requests_total{route="/v1/compress",status="415"}'] == "1.0"
     assert float(lines['cprs_tokens_total{kind="in"}']) == result["input_tokens"]
     assert float(lines['cprs_tokens_total{kind="kept"}']) == result["kept_tokens"]
     assert float(lines["cprs_windows_total"]) > 1 and float(lines["cprs_queue_windows"]) == 0
-    assert lines['cprs_request_seconds_count{route="/v1/compress"}'] == "1.0"
+    assert lines['cprs_request_seconds_count{route="/v1/compress"}'] == "2.0"
 
 
 def test_cors_is_off_unless_asked_for(http, compressor, http_of):

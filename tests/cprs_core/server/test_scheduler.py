@@ -8,15 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from fakes import TableScorer, check
+from fakes import TableScorer, check, until
 
 from cprs_core import DeadlineError, ServiceError
 from cprs_core.engine import Engine
 from cprs_core.scoring import Window
 from cprs_core.server.scheduler import SharedEngine
 from cprs_core.server.ticket import Ticket, current
-
-from .conftest import until
 
 
 class FakeScorer(TableScorer):

@@ -1,28 +1,29 @@
 """A run's rows: in memory, and in a folder as they come, so that a run that was stopped can go on.
 
 settings.json  what was asked for
-cases.jsonl    a row a line: a case and a method
-results.json   the figures, at the end
+a .jsonl file  a row a line
+a .json file   the figures, at the end
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from ..errors import CprsError, DataError, InputError
-from .runner import Row
+from .errors import CprsError, DataError, InputError
 
-_SETTINGS, _CASES, _RESULTS = "settings.json", "cases.jsonl", "results.json"
+Row = TypeVar("Row")  # JSON-ready
+_SETTINGS = "settings.json"
 
 
-class Store:
+class Store(Generic[Row]):
     """The rows of a run.
 
     Args:
         folder: where they are kept; None = in memory alone.
         settings: what was asked for, JSON-ready. A run goes on only with the same.
+        rows, results: the names of the files of rows and figures.
         resume: go on with the run in the folder, instead of starting one in a new folder.
 
     Raises:
@@ -31,16 +32,24 @@ class Store:
         CprsError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path | None, settings: dict[str, Any], *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        settings: dict[str, Any],
+        *,
+        rows: str = "rows.jsonl",
+        results: str = "results.json",
+        resume: bool = False,
+    ) -> None:
         self.rows: list[Row] = []
-        self._folder, self._settings = folder, settings
+        self._folder, self._settings, self._rows, self._results = folder, settings, rows, results
         if resume and folder is None:
             raise InputError("--resume goes on with the run in a folder; name it with --out")
         if folder is None:
             return
         if resume:
             _check_same(folder, settings)
-            self.rows = _read_rows(folder / _CASES)
+            self.rows = _read_rows(folder / rows)
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is there already; name another --out, or go on with the run in it with --resume")
@@ -48,18 +57,22 @@ class Store:
     @property
     def files(self) -> list[Path]:
         """What the store writes."""
-        return [] if self._folder is None else [self._folder / name for name in (_SETTINGS, _CASES, _RESULTS)]
+        return [] if self._folder is None else [self._folder / name for name in (_SETTINGS, self._rows, self._results)]
+
+    def begin(self) -> None:
+        """Makes the folder, unless a row has done so."""
+        if not self.rows:
+            self._write(_SETTINGS, json.dumps(self._settings, indent=1) + "\n")
 
     def add(self, row: Row) -> None:
         """Keeps a row; it is on disk when this returns. The first one makes the folder."""
-        if not self.rows:
-            self._write(_SETTINGS, json.dumps(self._settings, indent=1) + "\n")
+        self.begin()
         self.rows.append(row)
-        self._write(_CASES, json.dumps(row) + "\n", mode="a")
+        self._write(self._rows, json.dumps(row) + "\n", mode="a")
 
     def finish(self, results: dict[str, Any]) -> None:
         """Keeps the figures of all rows."""
-        self._write(_RESULTS, json.dumps(results, indent=1) + "\n")
+        self._write(self._results, json.dumps(results, indent=1) + "\n")
 
     def _write(self, name: str, text: str, mode: str = "w") -> None:
         if self._folder is None:
@@ -90,7 +103,7 @@ def _check_same(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _read_rows(path: Path) -> list[Row]:
+def _read_rows(path: Path) -> list[Any]:
     """The rows of a file; a last line that was not written to its end is cut off."""
     if not path.exists():
         return []
@@ -105,7 +118,7 @@ def _parsed(path: Path, content: bytes, where: str = "") -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise DataError(f"{path}{where} is not what cprs eval has written ({error}); start anew in another --out") from error
+        raise DataError(f"{path}{where} is not what such a run writes ({error}); start anew in another --out") from error
 
 
 def _unwritable(path: Path, error: OSError) -> CprsError:

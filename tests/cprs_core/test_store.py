@@ -9,30 +9,39 @@ from typing import Any
 import pytest
 
 from cprs_core.errors import CprsError, DataError, InputError
-from cprs_core.evaluation.runner import Row
-from cprs_core.evaluation.store import Store
+from cprs_core.store import Store
 
 SETTINGS: dict[str, Any] = {"lengths": (2000, 4000), "seed": 0, "files": {}}
 
 
-def row(number: int, **more: Any) -> Row:
+def row(number: int, **more: Any) -> dict[str, Any]:
     return {"number": number, "task": "t\u2028", "key": "é", "about": {}, "method": "m", "figures": {}, "bins": None, **more}
 
 
 def test_rows_are_on_disk_at_once_and_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
-    store = Store(folder, SETTINGS)
+    store: Store[dict[str, Any]] = Store(folder, SETTINGS)
     assert not folder.exists()  # an error before the first row leaves nothing behind
     for number in range(3):
         store.add(row(number))
-        assert len((folder / "cases.jsonl").read_bytes().splitlines()) == number + 1
+        assert len((folder / "rows.jsonl").read_bytes().splitlines()) == number + 1
     again = Store(folder, {**SETTINGS, "lengths": [2000, 4000]}, resume=True)
     assert again.rows == store.rows
     again.add(row(3))
     again.finish({"tasks": {}})
     assert [found["number"] for found in Store(folder, SETTINGS, resume=True).rows] == [0, 1, 2, 3]
-    assert [path.name for path in again.files] == ["settings.json", "cases.jsonl", "results.json"]
+    assert [path.name for path in again.files] == ["settings.json", "rows.jsonl", "results.json"]
     assert all(path.exists() for path in again.files)
+
+
+def test_a_run_that_was_stopped_before_its_first_row_goes_on(tmp_path: Path) -> None:
+    Store(tmp_path / "run", SETTINGS, rows="blocks.jsonl").begin()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["settings.json"]
+    again = Store(tmp_path / "run", SETTINGS, rows="blocks.jsonl", results="summary.json", resume=True)
+    again.begin()
+    again.add(row(0))
+    again.finish({})
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["blocks.jsonl", "settings.json", "summary.json"]
 
 
 @pytest.mark.parametrize("torn", ["{", '{"number": 2, "task": "t', json.dumps(row(2))])
@@ -40,7 +49,7 @@ def test_a_line_that_was_not_written_to_its_end_is_done_again(tmp_path: Path, to
     store = Store(tmp_path / "run", SETTINGS)
     store.add(row(0))
     store.add(row(1))
-    with (tmp_path / "run" / "cases.jsonl").open("a") as file:
+    with (tmp_path / "run" / "rows.jsonl").open("a") as file:
         file.write(torn)
     again = Store(tmp_path / "run", SETTINGS, resume=True)
     assert [found["number"] for found in again.rows] == [0, 1]
@@ -74,7 +83,7 @@ def test_there_must_be_something_to_go_on_with(tmp_path: Path) -> None:
 
 def test_foreign_and_unwritable_files_say_so(tmp_path: Path) -> None:
     Store(tmp_path / "run", SETTINGS).add(row(0))
-    (tmp_path / "run" / "cases.jsonl").write_bytes(b'{"number": 0}\nnonsense\n')
+    (tmp_path / "run" / "rows.jsonl").write_bytes(b'{"number": 0}\nnonsense\n')
     with pytest.raises(DataError, match="line 2"):
         Store(tmp_path / "run", SETTINGS, resume=True)
     (tmp_path / "run" / "settings.json").write_bytes(b"\xff")
