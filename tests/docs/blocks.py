@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,13 +31,13 @@ def blocks(path: Path) -> Iterator[Block]:
     """The fenced blocks of a file."""
     text = path.read_text()
     matches = list(_FENCE.finditer(text))
-    for match, after in zip(matches, [*matches[1:], None], strict=True):
-        behind = after is not None and after[1] == "text" and not text[match.end() : after.start()].strip()
+    for match, after in zip_longest(matches, matches[1:]):
+        behind = after and after[1] == "text" and not text[match.end() : after.start()].strip()
         prose = _FENCE.sub("", text[: match.start()])
         heading = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)[-1:]
         last = prose.rstrip().splitlines()[-1:]
         line = text.count("\n", 0, match.start()) + 1
-        yield Block(path, line, (*heading, *last), match[1], match[2], after[2] if behind and after else None)
+        yield Block(path, line, (*heading, *last), match[1], match[2], after[2] if behind else None)
 
 
 def commands(path: Path) -> Iterator[tuple[int, str]]:

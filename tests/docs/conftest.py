@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "cprs_core" / "proxy"))
+sys.path[:0] = [str(TESTS), str(TESTS / "cprs_core" / "proxy")]
 
 KEY = "a-key-for-the-examples"
 TEXTS = [
@@ -30,6 +32,31 @@ def embeddings() -> Any:
     from langchain_core.embeddings import DeterministicFakeEmbedding
 
     return DeterministicFakeEmbedding(size=16)
+
+
+def similarity_filter() -> Any:
+    """Stands in for LangChain's own, which needs langchain-community."""
+    from langchain_core.documents import BaseDocumentCompressor
+
+    class First(BaseDocumentCompressor):
+        def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
+            return documents[:3]
+
+    return First()
+
+
+class Dataset:
+    """Stands in for Ray's: makes the stage as a worker would."""
+
+    def map_batches(self, stage: Any, fn_constructor_kwargs: dict[str, Any], **where: Any) -> Dataset:
+        stage(**fn_constructor_kwargs)
+        return self
+
+
+def ray() -> Any:
+    import ray.data
+
+    return ray
 
 
 def vector_store() -> Any:
@@ -93,10 +120,13 @@ def read_licence() -> str:
 # What an example may use without saying where it comes from
 GIVEN: dict[str, Callable[[], Any]] = {
     "text": lambda: TEXTS[0],
-    "texts": lambda: list(TEXTS),
+    "texts": lambda: [text + " The road is dry." * 12 for text in TEXTS],
     "question": lambda: "When was the bridge built?",
     "key": lambda: KEY,
     "embeddings": embeddings,
+    "first": similarity_filter,
+    "dataset": Dataset,
+    "ray": ray,
     "vector_store": vector_store,
     "retriever": lambda: vector_store().as_retriever(),
     "index": index,
@@ -111,10 +141,17 @@ GIVEN: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _llm_of_llamaindex(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an example names no LLM, LlamaIndex takes that of its settings: without this, OpenAI's."""
+    monkeypatch.setattr("llama_index.core.Settings._llm", llm())
+
+
 @contextmanager
 def server_for(code: str) -> Iterator[str]:
     """The URL of what an example talks to: the proxy before a provider, where it has OpenAI's client, else the service."""
-    from provider import Provider, running
+    from fakes import running
+    from provider import Provider
 
     from cprs_core import shared
     from cprs_core.proxy import settings as proxy
