@@ -101,17 +101,6 @@ def of_llamaindex(name: str) -> Callable[[], Any]:
     return take
 
 
-class Dataset:
-    """One of Ray Data's, as far as a stage needs it, in this process: with a batch of rows."""
-
-    def map_batches(self, stage: Callable[..., Any], *, fn_constructor_kwargs: dict[str, Any], **_: Any) -> Any:
-        import pyarrow as pa
-
-        rows = stage(**fn_constructor_kwargs)(pa.table({"text": TEXTS, "question": [FEE] * len(TEXTS)}))
-        assert rows.column("cprs_error").null_count == len(TEXTS)
-        return rows
-
-
 def read_licence() -> str:
     """Read the project's licence."""
     return (TESTS.parent / "LICENSE").read_text()
@@ -130,7 +119,6 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "vector_store": vector_store,
     "retriever": lambda: vector_store().as_retriever(),
     "index": index,
-    "dataset": Dataset,
     "llm": llm,
     "OpenAI": openai_client,
     "FunctionAgent": function_agent,
