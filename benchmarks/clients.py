@@ -25,8 +25,10 @@ def pulse(host: str, port: int) -> None:
 
 def hang(host: str, port: int) -> None:
     connection = http.client.HTTPConnection(host, port, timeout=600)
-    connection.request("POST", "/v1/compress", sys.stdin.buffer.read(), {"Content-Type": "application/json"})
-    print("sent", flush=True)
+    body = sys.stdin.buffer.read()
+    connection.connect()
+    print("connected", flush=True)
+    connection.request("POST", "/v1/compress", body, {"Content-Type": "application/json"})
     connection.getresponse()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from random import Random
@@ -19,7 +20,6 @@ from odd import odd_text
 from cprs_core import Instruction, Span
 from cprs_core.server.app import create_app
 
-_ROUTES = ("/v1/compress", "/v1/rerank", "/v1/tokens", "/qwen_long_compress_server")
 _FIELDS = ("text", "documents", "pairs", "query", "instruction", "preset", "max_tokens", "ratio", "threshold", "stream",
            "top_n", "return_documents", "prompt", "tags", "unit", "payload", "messages", "role", "content")  # fmt: skip
 
@@ -63,6 +63,9 @@ def _sound(case: TextCase, path: str, flag: bool) -> Any:
         options = {"return_offset": flag, "complete_sentence": case.form == "batch", "min_keyword_len": len(case.texts) - 1}
         return {"payload": {"input": {"messages": [{"role": r, "content": c} for r, c in messages]}, "parameters": options}}
     asked = {"instruction": what, **case.limits}
+    if path == "/v1/scores":
+        asked.pop("ratio", None)
+        return {"text": case.texts[0], "query": case.query, "cuts": flag, "stream": case.form == "stream", **asked}
     if case.form == "batch":
         return {"pairs": [{"text": text, "query": case.query} for text in case.texts], **asked}
     if case.form == "documents":
@@ -98,7 +101,7 @@ def _torn(content: bytes, rng: Random) -> bytes:
 
 def request_case(rng: Random) -> RequestCase:
     """A request: sound in half of all cases, else mutated, torn, or any JSON."""
-    path, how = rng.choice(_ROUTES), rng.random()
+    path, how = rng.choice(list(HOLDS)), rng.random()
     if how < 0.1:
         return RequestCase(path, json.dumps(_json(rng)).encode())
     body = json.loads(json.dumps(_sound(text_case(rng), path, rng.random() < 0.5)))
@@ -129,32 +132,22 @@ def request_holds(case: RequestCase) -> None:
         _is_problem(reply.json(), reply.status_code)
         assert reply.headers["content-type"] == "application/problem+json"
         return
-    body = json.loads(case.content)
+    events = None
     if reply.headers["content-type"].startswith("text/event-stream"):
-        _stream_holds(body["text"], reply.text)
-    elif case.path == "/v1/compress":
-        pairs, documents = body.get("pairs"), body.get("documents")
-        texts = [pair["text"] for pair in pairs] if pairs is not None else documents
-        found = reply.json()["results"]
-        for text, row in zip([body["text"]] if texts is None else texts, found, strict=True):
-            verbatim(text, [Span(**span) for span in row["spans"]])
-            assert len(row["text"]) <= len(text)
-        for group in [[row] for row in found] if pairs is not None else [found]:
-            kept, read = (sum(row[name] for row in group) for name in ("kept_tokens", "input_tokens"))
-            assert body.get("max_tokens") is None or kept <= body["max_tokens"]
-            assert body.get("ratio") is None or kept <= body["ratio"] * read
-    elif case.path == "/v1/rerank":
-        results = reply.json()["results"]
-        scores = [row["relevance_score"] for row in results]
-        assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
-        assert len({row["index"] for row in results}) == len(results) <= len(body["documents"])
-    elif case.path == "/qwen_long_compress_server":
-        text = body["payload"]["input"]["messages"][2]["content"]
-        for entry in reply.json()["payload"]["output"]["text"]:
-            piece, start, end = (
-                entry if isinstance(entry, list) else (entry, text.find(entry), text.find(entry) + len(entry))
-            )
-            assert piece and text[start:end] == piece
+        events = [_event(lines) for lines in reply.text.strip().split("\n\n")]
+        name, answer = events.pop()
+        if name == "error":
+            _is_problem(answer, answer["status"])
+            return
+        assert name == "done"
+    else:
+        answer = reply.json()
+    HOLDS[case.path](json.loads(case.content), answer, events)
+
+
+def _event(lines: str) -> tuple[str, Any]:
+    name, data = lines.split("\n")
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
 def _is_problem(body: Any, status: int) -> None:
@@ -162,11 +155,55 @@ def _is_problem(body: Any, status: int) -> None:
     assert set(body) == {"type", "title", "status", "detail", "request_id"} and body["status"] == status and body["detail"]
 
 
-def _stream_holds(text: str, events: str) -> None:
-    found = [event.split("\n", 1) for event in events.strip().split("\n\n")]
-    *spans, (last, data) = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in found]
-    if last == "error":
-        _is_problem(data, data["status"])
-    else:
-        assert last == "done" and data["spans"] == len(spans)
-    verbatim(text, [Span(**data) for _, data in spans])
+def _compressed(body: Any, answer: Any, events: list[tuple[str, Any]] | None) -> None:
+    if events is not None:
+        assert answer["spans"] == len(events)
+        verbatim(body["text"], [Span(**data) for _, data in events])
+        return
+    pairs, documents = body.get("pairs"), body.get("documents")
+    texts = [pair["text"] for pair in pairs] if pairs is not None else documents
+    found = answer["results"]
+    for text, row in zip([body["text"]] if texts is None else texts, found, strict=True):
+        verbatim(text, [Span(**span) for span in row["spans"]])
+        assert len(row["text"]) <= len(text)
+    for group in [[row] for row in found] if pairs is not None else [found]:
+        kept, read = (sum(row[name] for row in group) for name in ("kept_tokens", "input_tokens"))
+        assert body.get("max_tokens") is None or kept <= body["max_tokens"]
+        assert body.get("ratio") is None or kept <= body["ratio"] * read
+
+
+def _scored(body: Any, answer: Any, events: list[tuple[str, Any]] | None) -> None:
+    assert all(name == "progress" and 0 < data["done"] <= data["windows"] for name, data in events or [])
+    for pieces in filter(None, (answer["candidates"], answer.get("clauses"), answer.get("words"))):
+        assert len({len(column) for column in pieces.values()}) == 1
+        last = 0
+        for start, end, score in zip(pieces["starts"], pieces["ends"], pieces["scores"], strict=True):
+            assert last <= start < end <= len(body["text"]) and 0 <= score <= 1
+            last = end
+
+
+def _ranked(body: Any, answer: Any, _: Any) -> None:
+    scores = [row["relevance_score"] for row in answer["results"]]
+    assert scores == sorted(scores, reverse=True) and all(0 <= score <= 1 for score in scores)
+    assert len({row["index"] for row in answer["results"]}) == len(scores) <= len(body["documents"])
+
+
+def _counted(body: Any, answer: Any, _: Any) -> None:
+    assert answer["tokens"] == compressor().count_tokens(body["text"])
+
+
+def _as_released(body: Any, answer: Any, _: Any) -> None:
+    text = body["payload"]["input"]["messages"][2]["content"]
+    for entry in answer["payload"]["output"]["text"]:
+        piece, start, end = entry if isinstance(entry, list) else (entry, (at := text.find(entry)), at + len(entry))
+        assert piece and text[start:end] == piece
+
+
+HOLDS: dict[str, Callable[[Any, Any, list[tuple[str, Any]] | None], None]] = {
+    "/v1/compress": _compressed,
+    "/v1/scores": _scored,
+    "/v1/rerank": _ranked,
+    "/v1/tokens": _counted,
+    "/qwen_long_compress_server": _as_released,
+}
+"""What must hold for a request and its answer, or its last event and those before."""

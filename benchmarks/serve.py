@@ -203,9 +203,10 @@ def load(
 def hang(url: str, sent: str, seconds: float) -> None:
     """A client with a long request that is killed after so many seconds: while it sends, or while it waits."""
     victim = other("hang", url)
-    assert victim.stdin is not None
+    assert victim.stdin is not None and victim.stdout is not None
     victim.stdin.write(json.dumps({"text": sent, "query": QUERY}).encode())
     victim.stdin.close()
+    victim.stdout.readline()  # it is connected
     time.sleep(seconds)
     if victim.poll() is not None:
         raise CprsError("the client that was to be killed has ended by itself")

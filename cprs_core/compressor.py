@@ -256,7 +256,7 @@ class ContextCompressor:
         instruction = Instruction.of(instruction)
         limit, share = self._rule(instruction, threshold)
         jobs = self._jobs([(text, query)], instruction)
-        (found,) = self._scored(jobs, limit, progress, threshold, [(max_tokens or 0) / max(len(jobs[0].tokens), 1)])
+        (found,) = self._scored(jobs, limit, progress, threshold, [_share(max_tokens, len(jobs[0].tokens))])
         kept = near(found.candidates, share_of_best([found], share))
         return replace(found, candidates=replace(found.candidates, kept=kept))
 
@@ -296,9 +296,7 @@ class ContextCompressor:
         sizes = [sum(len(job.tokens) for job in jobs[group]) for group in groups]
         budgets = [max_tokens if ratio is None else int(ratio * size) for size in sizes]
         asked = [
-            (budget or 0) / max(size, 1)
-            for group, budget, size in zip(groups, budgets, sizes, strict=True)
-            for _ in jobs[group]
+            _share(budget, size) for group, budget, size in zip(groups, budgets, sizes, strict=True) for _ in jobs[group]
         ]
         parts = self._scored(jobs, limit, progress, threshold, asked)
         chosen: list[Ranges] = []
@@ -457,6 +455,11 @@ def shared(
         if key not in _checkpoints:
             _checkpoints[key] = load(model, **loading)
     return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
+
+
+def _share(budget: int | None, size: int) -> float:
+    """A budget as a share of so many tokens, 0 if there is none; all of them is the most that can be asked for."""
+    return min(budget or 0, size) / max(size, 1)
 
 
 def _checked_list(name: str, values: Any) -> Sequence[Any]:

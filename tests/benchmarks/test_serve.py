@@ -48,20 +48,7 @@ def test_percentiles():
 def test_a_short_run():
     app = typer.Typer()
     app.command()(serve.main)
-    sizes = [
-        "--requests",
-        "4",
-        "--long",
-        "300",
-        "--clients",
-        "4",
-        "--long-clients",
-        "1",
-        "--seconds",
-        "2",
-        "--longest",
-        "900",
-    ]
+    sizes = "--requests 4 --long 300 --clients 4 --long-clients 1 --seconds 2 --longest 500".split()
     result = CliRunner().invoke(app, [*sizes, "--kill-every", "0.5", "--model", TINY, "--window-size", "512"])
     assert result.exit_code == 0, result.output
     for part in (
@@ -69,7 +56,7 @@ def test_a_short_run():
         "/health: median",
         "replies, each of its own request",
         "  40 words:",
-        "  900 words:",
+        "  500 words:",
         "afterwards nothing is left to do; answers by status (499 = hung up): {'200'",
         "tiny-checkpoint on cpu",
     ):

@@ -56,23 +56,18 @@ def test_32_clients_at_once_get_their_own_results(live, compressor, prose):
         same(result, compressor.compress(text, query, **limits))
 
 
-def test_64_short_requests_at_once_share_batches(compressor):
-    """Where a batch takes the device as long as a window does, as on a GPU, many at once are many times as fast."""
-    slow, brake = slowed(compressor, 0.05)
+def test_64_short_requests_at_once_take_a_fifth_of_the_batches(compressor):
+    """Where a batch takes the device as long as a window does, as on a GPU, they are five times as fast then."""
+    slow, brake = slowed(compressor)
     slow.engine.batch_tokens = 4096
     body = {"text": "Ann owns it. Nobody knows why.", "query": QUERY}
-    with living(slow) as server, httpx.Client(base_url=server.url, timeout=30) as http:
-        began = time.perf_counter()
-        for _ in range(16):
-            http.post("/v1/compress", json=body)
-        alone = (time.perf_counter() - began) / 16
-        before, began = brake.batches, time.perf_counter()
-        with ThreadPoolExecutor(64) as pool:
-            replies = list(pool.map(lambda _: http.post("/v1/compress", json=body), range(64)))
-        together = (time.perf_counter() - began) / 64
-    assert all(reply.status_code == 200 for reply in replies)
-    assert brake.batches - before <= 12
-    assert alone > 5 * together
+    with living(slow) as server, ThreadPoolExecutor(64) as pool, httpx.Client(base_url=server.url, timeout=30) as http:
+        brake.free.clear()
+        running = [pool.submit(http.post, "/v1/compress", json=body) for _ in range(64)]
+        until(lambda: len(server.service.engine._calls) == 64)
+        brake.free.set()
+        assert all(one.result().status_code == 200 for one in running)
+    assert brake.batches <= 64 / 5
 
 
 def test_spans_come_while_the_rest_is_still_read(compressor, prose):

@@ -29,8 +29,9 @@ def asked_again(server, page, text, **more):
 
 
 def same(expected, found):
-    for one in (*expected["spans"], *found["spans"]):
-        one["score"] = round(one["score"], 6)
+    """Equal but for the last digits of scores, which batches change."""
+    scores = [[one.pop("score") for one in result["spans"]] for result in (expected, found)]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
     assert {**found, "seconds": 0} == {**expected, "seconds": 0}
 
 
