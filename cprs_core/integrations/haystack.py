@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from .. import adapters
-from ..adapters import Compressor
 from ..errors import MissingExtraError
 from ..pydantic_options import CompressorOptions, Options
 from ..result import Compression
@@ -39,7 +38,6 @@ class CPRSDocumentCompressor:
         self.keep_empty, self.meta_key = keep_empty, meta_key
         self._options = CompressorOptions(**options)  # type: ignore[arg-type]
         self._arguments = adapters.arguments(self._options)
-        self._compressor: Compressor | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The component as a dictionary, for saved pipelines."""
@@ -47,8 +45,8 @@ class CPRSDocumentCompressor:
         return default_to_dict(self, keep_empty=self.keep_empty, meta_key=self.meta_key, **options)
 
     def warm_up(self) -> None:
-        """Loads the model, once."""
-        self._resolved()
+        """Loads the model; it is shared in the process."""
+        adapters.resolve_compressor(self._options)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document]) -> dict[str, list[Document]]:
@@ -57,17 +55,14 @@ class CPRSDocumentCompressor:
         Raises:
             InputError: an empty query.
         """
-        return self._outputs(documents, self._resolved().compress_documents(_texts(documents), query, **self._arguments))
+        compressor = adapters.resolve_compressor(self._options)
+        return self._outputs(documents, compressor.compress_documents(_texts(documents), query, **self._arguments))
 
     @component.output_types(documents=list[Document])
     async def run_async(self, query: str, documents: list[Document]) -> dict[str, list[Document]]:
         """:meth:`run`; the event loop stays free."""
-        compressor = await asyncio.to_thread(self._resolved)
+        compressor = await asyncio.to_thread(adapters.resolve_compressor, self._options)
         return self._outputs(documents, await compressor.acompress_documents(_texts(documents), query, **self._arguments))
-
-    def _resolved(self) -> Compressor:
-        self._compressor = self._compressor or adapters.resolve_compressor(self._options)
-        return self._compressor
 
     def _outputs(self, documents: list[Document], results: list[Compression]) -> dict[str, list[Document]]:
         left = iter(results)

@@ -24,11 +24,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("litellm", "litellm") from error
 
-_CALLS = {
-    "completion": "metadata",
-    "acompletion": "metadata",
-    "anthropic_messages": "litellm_metadata",
-}  # LiteLLM's own notes
+_CALLS = {"completion": "metadata", "acompletion": "metadata", "anthropic_messages": "litellm_metadata"}  # its own notes
 
 
 class CPRSHandler(CustomLogger):

@@ -86,6 +86,13 @@ def llm() -> Any:
     return MockFunctionCallingLLM(response_generator=respond)
 
 
+def chat_model() -> Any:
+    """LangChain's."""
+    from langchain_core.language_models import GenericFakeChatModel
+
+    return GenericFakeChatModel(messages=iter([]))
+
+
 def function_agent() -> Any:
     from llama_index.core.agent.workflow import FunctionAgent
 
@@ -120,6 +127,8 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "retriever": lambda: vector_store().as_retriever(),
     "index": index,
     "llm": llm,
+    "model": chat_model,
+    "tools": lambda: [read_licence],
     "OpenAI": openai_client,
     "FunctionAgent": function_agent,
     "CPRSMemory": of_llamaindex("CPRSMemory"),

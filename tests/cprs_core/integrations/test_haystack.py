@@ -89,13 +89,12 @@ def test_no_secret_is_saved():
     assert "secret" not in str(component.to_dict()) and component.to_dict()["init_parameters"]["url"] == "http://127.0.0.1:9"
 
 
-def test_it_warms_up_once(monkeypatch):
+def test_warming_up_finds_the_compressor_and_making_a_component_does_not(monkeypatch):
     calls = []
     monkeypatch.setattr("cprs_core.adapters.resolve_compressor", lambda options: calls.append(options) or FakeCompressor())
     component = CPRSDocumentCompressor()
     assert not calls
     component.warm_up()
-    component.run(query=QUERY, documents=documents())
     assert len(calls) == 1
 
 
