@@ -16,7 +16,7 @@ import numpy as np
 from . import spans as decode
 from . import windows as windowing
 from .budget import check_budget
-from .engine import Engine
+from .engine import Engine, WindowScores
 from .errors import InputError
 from .instruction import Instruction, check_text
 from .job import Job
@@ -24,13 +24,17 @@ from .loading import Checkpoint, load
 from .models import DEFAULT_MODEL
 from .progress import Progress, Report, reporter
 from .result import Compression, Span
+from .scoring import Window
 from .segments import segment
 from .selection import Ranges, Scored, kept_text, near, select, share_of_best, top_score
 from .skim import SEPARATOR
 from .spans import TokenScores
+from .tokens import Tokenising
 
 if TYPE_CHECKING:
     import torch
+
+_LONG = 400_000  # characters of a text from which on tokenising it goes along with the model's work
 
 
 class ContextCompressor:
@@ -256,7 +260,8 @@ class ContextCompressor:
         instruction = Instruction.of(instruction)
         limit, share = self._rule(instruction, threshold)
         jobs = self._jobs([(text, query)], instruction)
-        (found,) = self._scored(jobs, limit, progress, threshold, [_share(max_tokens, len(jobs[0].tokens))])
+        asked = self._asked(jobs, [slice(None)], max_tokens, None)
+        (found,) = self._scored(jobs, limit, progress, threshold, asked)
         kept = near(found.candidates, share_of_best([found], share))
         return replace(found, candidates=replace(found.candidates, kept=kept))
 
@@ -293,12 +298,8 @@ class ContextCompressor:
         max_tokens, ratio, threshold = limits
         limit, share = self._rule(instruction, threshold)
         groups = [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]
-        sizes = [sum(len(job.tokens) for job in jobs[group]) for group in groups]
-        budgets = [max_tokens if ratio is None else int(ratio * size) for size in sizes]
-        asked = [
-            _share(budget, size) for group, budget, size in zip(groups, budgets, sizes, strict=True) for _ in jobs[group]
-        ]
-        parts = self._scored(jobs, limit, progress, threshold, asked)
+        parts = self._scored(jobs, limit, progress, threshold, self._asked(jobs, groups, max_tokens, ratio))
+        budgets = [max_tokens if ratio is None else int(ratio * _size(jobs[group])) for group in groups]
         chosen: list[Ranges] = []
         least: list[float | None] = []
         for group, budget in zip(groups, budgets, strict=True):
@@ -331,10 +332,30 @@ class ContextCompressor:
 
     def _run(self, jobs: Sequence[Job], report: Report) -> Iterator[TokenScores]:
         """The scores of each job."""
-        report.expect(sum(job.window_count for job in jobs))
-        results = self.engine.run(window for job in jobs for window in job.engine_windows())
+        results = self._results(jobs, report)
         for job in jobs:
             yield job.all_scores(results, report)
+
+    def _results(self, jobs: Sequence[Job], report: Report) -> Iterator[WindowScores]:
+        """The scores of all windows of jobs, in order."""
+        expected = [job.about for job in jobs]
+        report.expect(sum(expected))
+
+        def windows() -> Iterator[Window]:
+            for job, about in zip(jobs, expected, strict=True):
+                yield from job.engine_windows()
+                report.expect(len(job.ranges) - about)
+
+        return self.engine.run(windows())
+
+    def _asked(
+        self, jobs: Sequence[Job], groups: Sequence[slice], max_tokens: int | None, ratio: float | None
+    ) -> list[float]:
+        """The share of each text that a budget asks for, of its group; all of it is the most that can be asked for."""
+        if self.checkpoint.skim is None or max_tokens is None:  # only skimming depends on it
+            return [ratio or 0.0] * len(jobs)
+        sizes = [_size(jobs[group]) for group in groups for _ in jobs[group]]
+        return [min(max_tokens, size) / max(size, 1) for size in sizes]
 
     def _skimmed(self, jobs: Sequence[Job], threshold: float | None, asked: Sequence[float], report: Report) -> list[Job]:
         """Jobs with what is left to read of them, once those have been skimmed where it pays.
@@ -385,11 +406,13 @@ class ContextCompressor:
         prefixes = {query: tokenizer.prefix(instruction.render(query)) for query in {query for _, query in pairs}}
         rooms = {query: windowing.room(self.window_size, len(ids), self.overlap) for query, ids in prefixes.items()}
         tag_ids = tokenizer.tag_ids(instruction.tags)
-        jobs = []
-        for (text, query), tokens in zip(pairs, tokenizer.many([text for text, _ in pairs]), strict=True):
-            windows = windowing.plan(text, tokens, rooms[query], self.overlap)
-            jobs.append(Job(text, query, instruction, tokens, prefixes[query], tag_ids, windows))
-        return jobs
+        texts = [text for text, _ in pairs]
+        lazily = len(texts) == 1 and len(texts[0]) > _LONG and self.checkpoint.skim is None
+        sources = [tokenizer.lazily(texts[0])] if lazily else list(map(Tokenising.done, tokenizer.many(texts)))
+        return [
+            Job(text, query, instruction, source, prefixes[query], tag_ids, rooms[query], self.overlap)
+            for (text, query), source in zip(pairs, sources, strict=True)
+        ]
 
     def _rule(self, instruction: Instruction, threshold: float | None) -> tuple[float | None, float]:
         """The least score, and the least share of the best score, of what the model keeps: the user's threshold alone, else
@@ -407,9 +430,8 @@ class ContextCompressor:
         first = token = 0  # the first unit, and its first token, that are not settled yet
         with reporter(progress) as report:
             (job,) = self._skimmed([job], threshold, [0.0], report)
-            report.expect(job.window_count)
             merger = job.merger()
-            for final in job.merge(merger, self.engine.run(job.engine_windows()), report):
+            for final in job.merge(merger, self._results([job], report), report):
                 end = final == len(job.tokens)
                 until = len(units) if end else int(np.searchsorted(units[:, 1], job.tokens.starts[final], side="right"))
                 part = decode.candidates(units[first:until], job.scores(merger, token, final), unit, limit)
@@ -457,9 +479,9 @@ def shared(
     return ContextCompressor(_checkpoints[key], window_size=window_size, overlap=overlap, batch_tokens=batch_tokens)
 
 
-def _share(budget: int | None, size: int) -> float:
-    """A budget as a share of so many tokens, 0 if there is none; all of them is the most that can be asked for."""
-    return min(budget or 0, size) / max(size, 1)
+def _size(jobs: Sequence[Job]) -> int:
+    """Tokens of some texts together."""
+    return sum(len(job.tokens) for job in jobs)
 
 
 def _checked_list(name: str, values: Any) -> Sequence[Any]:

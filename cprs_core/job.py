@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +17,19 @@ from .scoring import Window
 from .segments import array, find_units, segment
 from .skim import UNLIKELY, Reading, choose
 from .spans import I, O, TokenScores
-from .tokens import Tokens
+from .tokens import Tokenising, Tokens
 from .windows import Merger, plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_NONE = np.empty(0, np.int32), 0
+
+
 @dataclass(frozen=True)
 class Job:
-    """A text, what is asked of it, and the windows [w, 2] (token ranges) that it is cut into.
+    """A text, what is asked of it, and how it is cut: into windows with ``room`` for so many of its tokens.
 
     ``skim``: whether it is to be skimmed. ``reading``: what is left to read of it once that is done; None = all of it.
     ``guesses`` float32 [n, 4 + T]: the scores of the rest.
@@ -35,41 +38,74 @@ class Job:
     text: str
     query: str
     instruction: Instruction
-    tokens: Tokens
+    source: Tokenising
     prefix: NDArray[np.int32]
     tag_ids: NDArray[np.int32]
-    windows: NDArray[np.int64]
+    room: int
+    overlap: int
     skim: bool = False
     reading: Reading | None = None
     guesses: NDArray[np.float32] | None = None
 
     def engine_windows(self) -> Iterator[Window]:
-        """What runs through the model. The units are found in between, bit by bit, so that no GPU waits for all of them."""
-        ids, windows = (self.tokens.ids, self.windows) if self.reading is None else (self.reading.ids, self.reading.windows)
+        """What runs through the model. Meanwhile, bit by bit, the text is tokenised and cut and its units are found, so that
+        no GPU waits for all of that."""
+        self.ranges.clear()
         known = self.skim or "units" in vars(self)
         coming, found = iter(()) if known else find_units(self.text, self.instruction.unit), []
-        for start, end in windows.tolist():
-            yield Window(ids[start:end], self.prefix, self.tag_ids, self.skim)
+        for (ids, end), _ in pairwise(chain(self._cut(), [_NONE])):  # once it is known whether it is the last
+            yield Window(ids, self.prefix, self.tag_ids, self.skim)
             for unit in coming:
                 found.append(unit)
-                if unit[1] >= self.tokens.ends[end - 1]:
+                if unit[1] >= end:
                     break
         if not known:
             vars(self)["units"] = array(chain(found, coming))
+
+    def _cut(self) -> Iterator[tuple[NDArray[np.int32], int]]:
+        """Ids of each window, and at which character it ends; ``ranges`` gets its place."""
+        if self.reading is not None:
+            for start, end in self.reading.windows.tolist():
+                self.ranges.append((start, end))
+                yield self.reading.ids[start:end], len(self.text)
+            return
+        for start, tokens in plan(self.text, self.source, self.room, self.overlap):
+            self.ranges.append((start, start + len(tokens)))
+            yield tokens.ids, int(tokens.ends[-1])
+
+    @cached_property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Where the windows are that have been cut, in tokens of the text, or of what is read of it."""
+        return []
+
+    @property
+    def tokens(self) -> Tokens:
+        """All tokens of the text."""
+        return self.source.whole
 
     @cached_property
     def units(self) -> NDArray[np.int64]:
         """The candidates for being kept, [u, 2], in characters."""
         return segment(self.text, self.instruction.unit)
 
-    @property
+    @cached_property
     def window_count(self) -> int:
         """How many windows run through the model."""
-        return len(self.windows if self.reading is None else self.reading.windows)
+        if self.reading is not None:
+            return len(self.reading.windows)
+        return sum(1 for _ in plan(self.text, self.source, self.room, self.overlap))
+
+    @property
+    def about(self) -> int:
+        """The same; while the text is not tokenised, by what its first part has for so many characters."""
+        if self.reading is not None or self.source.is_done:
+            return self.window_count
+        first = next(part for part in self.source if len(part))
+        return max(1, round(len(first) / int(first.ends[-1]) * len(self.text) / self.room))
 
     def to_skim(self, room: int, overlap: int) -> Job:
         """The same to be skimmed, in windows with ``room`` for so many tokens."""
-        return replace(self, skim=True, windows=plan(self.text, self.tokens, room, overlap))
+        return replace(self, skim=True, room=room, overlap=overlap)
 
     def to_read(self, scores: TokenScores, *how: Any) -> Job:
         """What is left to read, given the skimmer's scores; the other arguments are those of :func:`~.skim.choose`."""
@@ -85,22 +121,24 @@ class Job:
 
     def merger(self) -> Merger:
         """What the results go into; what is not read is there already."""
-        merger = Merger(len(self.tokens), len(self.tag_ids) + 3)
+        merger = Merger(len(self.tokens) if self.source.is_done else len(self.text), len(self.tag_ids) + 3)
         if self.reading is not None and self.guesses is not None:
             merger.add(self.reading.unread, self.guesses[self.reading.unread])
         return merger
 
     def merge(self, merger: Merger, results: Iterator[WindowScores], report: Callable[[], None]) -> Iterator[int]:
         """Takes as many results as there are windows. After each, yields up to which token the merged values are final."""
-        n = len(self.tokens)
-        windows = self.windows if self.reading is None else self.reading.windows
         places = None if self.reading is None else self.reading.places
-        if not len(windows) and n:
-            yield n
-        for index, ((start, end), values) in enumerate(zip(windows.tolist(), results, strict=False)):
+        if not any(map(len, self.source if places is None else [places])):
+            if len(self.tokens):
+                yield len(self.tokens)
+            return
+        for index, values in enumerate(results):
+            start, end = self.ranges[index]
+            later = self.ranges[index + 1][0] if index + 1 < len(self.ranges) else None
             found = np.concatenate([values.label_probs, values.tag_probs], 1)
-            later = int(windows[index + 1, 0]) if index + 1 < len(windows) else None
             if places is None:
+                merger.reach(end)
                 merger.add(slice(start, end), found)
             else:
                 own = places[start:end] >= 0
@@ -108,7 +146,9 @@ class Job:
                 if later is not None:
                     later = next(int(place) for place in places[later:] if place >= 0)
             report()
-            yield n if later is None else later
+            yield len(self.tokens) if later is None else later
+            if later is None:
+                return
 
     def scores(self, merger: Merger, start: int, end: int) -> TokenScores:
         """The scores of the tokens from ``start`` to ``end``."""

@@ -144,10 +144,6 @@ class PackedDecoder:
         hidden = self._run(self._causal[self._behind :], early, sequences.positions, attend)
         return Prefixes(lengths, qkv, early, hidden)
 
-    def lay_out(self, parts: Parts) -> Sequences:
-        """Where the windows of a batch and their prefixes lie in a row."""
-        return self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
-
     def states(self, ids: Sequence[NDArray[np.int32]], parts: Parts) -> Tensor:
         """The last hidden states [T, H] of windows' own tokens, one window after the other, behind the final norm."""
         sequences = self._lay_out(parts)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 Progress = bool | Callable[[int, int], None] | None
 """``True`` for a bar on standard error, or a function called with (windows done, windows in all). A long text that is
-skimmed first has more windows once it is known what is left to read of it."""
+skimmed first has more windows once it is known what is left to read of it; of a very long one, it is first known about how
+many there are."""
 
 
 class Report:

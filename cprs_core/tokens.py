@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,56 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, part: slice) -> Tokens:
+        return Tokens(self.ids[part], self.starts[part], self.ends[part])
+
+
+class Tokenising:
+    """A text that is tokenised as far as somebody needs it: iterating gives all of it, in parts, in order, every time.
+
+    Args:
+        parts: the tokens that are still to come.
+        room: how many there will be, about, or more: memory that is not used is not taken from the system.
+    """
+
+    def __init__(self, parts: Iterator[Tokens], room: int) -> None:
+        self._coming = parts
+        self._held, self._size = _unfilled(room), 0
+        self.is_done = False
+
+    @classmethod
+    def done(cls, tokens: Tokens) -> Tokenising:
+        """A text that is tokenised already."""
+        new = cls(iter(()), 0)
+        new._held, new._size, new.is_done = tokens, len(tokens), True
+        return new
+
+    def __iter__(self) -> Iterator[Tokens]:
+        end = 0
+        while end < self._size or self._take():
+            start, end = end, self._size
+            yield self._held[start:end]
+
+    @cached_property
+    def whole(self) -> Tokens:
+        """The tokens of the whole text."""
+        while self._take():
+            pass
+        return self._held[: self._size]
+
+    def _take(self) -> bool:
+        """Takes the next part, if there is one."""
+        if (part := next(self._coming, None)) is None:
+            self.is_done = True
+            return False
+        start, self._size = self._size, self._size + len(part)
+        if self._size > len(self._held):
+            self._held = joined([self._held[:start], _unfilled(self._size)])
+        self._held.ids[start : self._size] = part.ids
+        self._held.starts[start : self._size] = part.starts
+        self._held.ends[start : self._size] = part.ends
+        return True
 
 
 class TextTokenizer:
@@ -81,21 +132,30 @@ class TextTokenizer:
 
     def __call__(self, text: str) -> Tokens:
         """Tokenises ``text``, any length, in bounded memory."""
-        return self.many([text])[0]
+        return joined([part for _, part in self._tokens([text])])
+
+    def lazily(self, text: str) -> Tokenising:
+        """Tokenises ``text`` bit by bit, as it is read."""
+        return Tokenising((part for _, part in self._tokens([text])), len(text))
 
     def many(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenises texts, on all cores."""
         parts: list[list[Tokens]] = [[] for _ in texts]
-        for number, offset, encoding in self._encode(texts):
-            # fromiter, since np.array gives up the GIL so often and so shortly that no other thread ever gets it meanwhile
-            size = len(encoding)
-            spans = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * size).reshape(-1, 2).T + offset
-            parts[number].append(Tokens(np.fromiter(encoding.ids, np.int32, size), *spans))
-        return [_joined(some) for some in parts]
+        for number, part in self._tokens(texts):
+            parts[number].append(part)
+        return [joined(some) for some in parts]
 
     def count(self, text: str) -> int:
         """The number of tokens of ``text``."""
         return sum(len(encoding) for _, _, encoding in self._encode([text]))
+
+    def _tokens(self, texts: Sequence[str]) -> Iterator[tuple[int, Tokens]]:
+        """The tokens of all texts, block by block, with the number of the text."""
+        for number, offset, encoding in self._encode(texts):
+            # fromiter, since np.array gives up the GIL so often and so shortly that no other thread ever gets it meanwhile
+            size = len(encoding)
+            spans = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * size).reshape(-1, 2).T + offset
+            yield number, Tokens(np.fromiter(encoding.ids, np.int32, size), *spans)
 
     def _encode(self, texts: Sequence[str]) -> Iterator[tuple[int, int, Any]]:
         """Encodings of all texts, block by block: the number of the text, where the block begins, and its encoding."""
@@ -142,14 +202,19 @@ class TextTokenizer:
         return np.array(ids, dtype=np.int32)
 
 
-def _joined(parts: Sequence[Tokens]) -> Tokens:
+def _unfilled(n: int) -> Tokens:
+    return Tokens(np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64))
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """One after the other."""
     if len(parts) == 1:
         return parts[0]
-    empty = np.empty(0, np.int64)
+    parts = [_unfilled(0), *parts]
     return Tokens(
-        np.concatenate([empty.astype(np.int32), *(part.ids for part in parts)]),
-        np.concatenate([empty, *(part.starts for part in parts)]),
-        np.concatenate([empty, *(part.ends for part in parts)]),
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.starts for part in parts]),
+        np.concatenate([part.ends for part in parts]),
     )
 
 

@@ -5,17 +5,17 @@ Pure functions over numpy arrays; nothing is decoded or tokenised again, so offs
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import InputError
 from .segments import Unit, segment
+from .tokens import Tokens, joined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from .tokens import Tokens
 
 # How much of a window may stay empty so that it ends at a paragraph's, or else at a sentence's end.
 _PARAGRAPH_SLACK, _SENTENCE_SLACK = 0.15, 0.3
@@ -38,31 +38,37 @@ def room(window_size: int, prefix_length: int, overlap: int = 0) -> int:
     return free
 
 
-def plan(text: str, tokens: Tokens, room: int, overlap: int = 0) -> NDArray[np.int64]:
-    """Cuts a text of n tokens into windows.
+def plan(text: str, tokens: Iterable[Tokens], room: int, overlap: int = 0) -> Iterator[tuple[int, Tokens]]:
+    """Cuts a text into windows, as far as it is tokenised.
 
     Args:
+        tokens: its parts, in order; no more of them are taken than the next window needs.
         room: the most tokens a window may hold.
         overlap: tokens that a window shares with the one before it.
 
-    Returns:
-        int64 [w, 2] token ranges in order, which cover 0..n; none if there are no tokens.
+    Yields:
+        Where each window begins, in tokens, and its tokens; together they cover all of them.
     """
-    n = len(tokens)
-    if n <= room:
-        return np.array([[0, n]] if n else [], dtype=np.int64).reshape(-1, 2)
-    windows, start = [], 0
-    while n - start > room:
-        end = start + room
+    coming = iter(tokens)
+    begin, rest = 0, joined([])  # the tokens from ``begin`` on, as far as they have been taken
+    while True:
+        parts, known = [rest], len(rest)
+        while known <= room and (part := next(coming, None)) is not None:
+            parts.append(part)
+            known += len(part)
+        rest = joined(parts) if len(parts) > 1 else rest
+        if known <= room:
+            break
         end = (
-            _unit_border(text, tokens, "paragraph", max(start + overlap, int(end - _PARAGRAPH_SLACK * room)), end)
-            or _unit_border(text, tokens, "sentence", max(start + overlap, int(end - _SENTENCE_SLACK * room)), end)
-            or _character_border(tokens, start + overlap, end)
+            _unit_border(text, rest, "paragraph", max(overlap, int(room - _PARAGRAPH_SLACK * room)), room)
+            or _unit_border(text, rest, "sentence", max(overlap, int(room - _SENTENCE_SLACK * room)), room)
+            or _character_border(rest, overlap, room)
         )
-        windows.append((start, end))
-        start = _character_border(tokens, start, end - overlap)
-    windows.append((start, n))
-    return np.array(windows, dtype=np.int64)
+        yield begin, rest[:end]
+        start = _character_border(rest, 0, end - overlap)
+        begin, rest = begin + start, rest[start:]
+    if len(rest):
+        yield begin, rest
 
 
 def cut(borders: NDArray[np.int64], n: int, room: int, overlap: int = 0) -> NDArray[np.int64]:
@@ -84,15 +90,21 @@ class Merger:
     """Puts values of windows in their places; where windows overlap, they are averaged.
 
     Args:
-        n: tokens of the text. width: values a token.
+        n: tokens of the text, or more: memory that is not used is not taken from the system. width: values a token.
     """
 
     def __init__(self, n: int, width: int) -> None:
         self._sum = np.zeros((n, width), dtype=np.float32)
         self._count = np.zeros((n, 1), dtype=np.float32)
 
+    def reach(self, n: int) -> None:
+        """Makes room for the first n tokens, if there is too little."""
+        if n > len(self._sum):
+            self._sum.resize((n, self._sum.shape[1]), refcheck=False)
+            self._count.resize((n, 1), refcheck=False)
+
     def add(self, places: slice | NDArray[Any], values: NDArray[np.float32]) -> None:
-        """Adds values [length, width] of the tokens at some places."""
+        """Adds values [length, width] of the tokens at some places, for which there must be room."""
         self._sum[places] += values
         self._count[places] += 1
 

@@ -323,9 +323,10 @@ def test_scores_are_those_of_the_windows(sparse, sparse_model, prose, overlap):
     tokens, prefix = tokenizer(prose), tokenizer.prefix(instruction.render(QUERY))
     tag_ids = torch.from_numpy(tokenizer.tag_ids(instruction.tags)).long()[None]
     total, count = np.zeros((len(tokens), 6)), np.zeros((len(tokens), 1))
-    windows = plan(prose, tokens, room(160, len(prefix), overlap), overlap)
+    windows = list(plan(prose, [tokens], room(160, len(prefix), overlap), overlap))
     assert len(windows) > 3
-    for start, end in windows:
+    for start, part in windows:
+        end = start + len(part)
         ids = torch.from_numpy(np.concatenate([prefix, tokens.ids[start:end]])).long()[None]
         output = sparse_model(ids, tag_ids=tag_ids)
         values = torch.cat([output.label_logits.softmax(-1), output.tag_logits.softmax(-1)[..., :-1]], -1)[0, len(prefix) :]
@@ -422,6 +423,37 @@ def test_progress(compressor, prose):
         total = seen[-1][1]
         assert total > windows
         assert seen == [(i, total) for i in range(1, total + 1)]
+
+
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_a_long_text_is_tokenised_while_the_model_works_and_nothing_else_changes(sparse, prose, monkeypatch, overlap):
+    from cprs_core import tokens
+
+    text = prose.replace("\n\n", "\nA new line begins. ") * 8
+    compressor = ContextCompressor(sparse, window_size=160, overlap=overlap, batch_tokens=160)
+    calls = (
+        lambda **how: compressor.compress(text, QUERY, unit("sentence"), **how),
+        lambda **how: compressor.compress(text, QUERY, unit("word"), max_tokens=50, **how),
+        lambda **how: list(compressor.stream(text, QUERY, unit("line"), **how)),
+    )
+    expected = [call() for call in calls]
+    monkeypatch.setattr(tokens, "_BLOCK", 200)
+    monkeypatch.setattr(tokens, "_TOGETHER", 1)
+    monkeypatch.setattr(module, "_LONG", 0)
+    log, score, encode = [], type(sparse.scorers[0]).score, type(sparse.tokenizer)._encode
+    monkeypatch.setattr(sparse.scorers[0], "score", lambda *given: log.append("s") or score(sparse.scorers[0], *given))
+    monkeypatch.setattr(
+        sparse.tokenizer, "_encode", lambda texts: (log.append("t") or part for part in encode(sparse.tokenizer, texts))
+    )
+    for call, wanted in zip(calls, expected, strict=True):
+        log.clear()
+        seen = []
+        found = call(progress=lambda done, total, seen=seen: seen.append((done, total)))
+        same(found, wanted) if isinstance(wanted, Compression) else None
+        assert isinstance(wanted, Compression) or found == wanted
+        assert seen[-1] == (len(seen), len(seen)) and abs(seen[0][1] - len(seen)) <= 0.5 * len(seen)
+        assert "s" in log[: log.index("t") + 8]  # the model does not wait for the whole text
+    np.testing.assert_array_equal(compressor.scores(text, QUERY).starts, sparse.tokenizer(text).starts)
 
 
 def test_a_progress_bar_goes_to_standard_error(compressor, prose, capsys):

@@ -113,6 +113,33 @@ def test_long_texts_in_blocks_are_tokenised_as_a_whole(tokenizer, reference, mon
     assert tokenizer.count(text) == len(tokens)
 
 
+@pytest.mark.parametrize("room", [0, 90, None])
+def test_a_text_is_tokenised_as_far_as_it_is_read(tokenizer, monkeypatch, room):
+    monkeypatch.setattr(module, "_BLOCK", 100)
+    monkeypatch.setattr(module, "_TOGETHER", 2)
+    asked = []
+    encode = type(tokenizer)._encode
+    monkeypatch.setattr(
+        tokenizer,
+        "_encode",
+        lambda texts: (asked.append(start) or (n, start, e) for n, start, e in encode(tokenizer, texts)),
+    )
+    text = "It rained all day.\nNobody came.\n" * 60
+    source, whole = tokenizer.lazily(text), tokenizer(text)
+    monkeypatch.setattr(source, "_held", source._held[:room])  # there may be more tokens than characters
+    blocks, first = len(asked), iter(source)
+    asked.clear()
+    parts = [next(first) for _ in range(3)]
+    assert len(asked) == 3 < blocks and not source.is_done
+    np.testing.assert_array_equal(source.whole.ends, whole.ends)
+    parts += first  # it goes on where it was, and nothing is tokenised twice
+    again = list(source)
+    assert len(asked) == blocks and source.is_done
+    for some in (parts, again):
+        joined = module.joined(some)
+        assert joined.ids.tolist() == whole.ids.tolist() and joined.starts.tolist() == whole.starts.tolist()
+
+
 @given(st.text(alphabet="a\n é", max_size=80))
 def test_blocks_cover_the_text(text):
     with pytest.MonkeyPatch.context() as patch:

@@ -10,13 +10,22 @@ from hypothesis import strategies as st
 from cprs_core.errors import InputError
 from cprs_core.segments import segment
 from cprs_core.tokens import Tokens
-from cprs_core.windows import Merger, plan, room
+from cprs_core.windows import Merger, room
+from cprs_core.windows import plan as cut_up
 
 
 def characters(text):
     """One token a character."""
     places = np.arange(len(text), dtype=np.int64)
     return Tokens(np.zeros(len(text), np.int32), places, places + 1)
+
+
+def plan(text, tokens, size, overlap=0):
+    """Where the windows lie, [w, 2]."""
+    windows = list(cut_up(text, [tokens], size, overlap))
+    for start, part in windows:
+        np.testing.assert_array_equal(part.starts, tokens.starts[start : start + len(part)])
+    return np.array([(start, start + len(part)) for start, part in windows], np.int64).reshape(-1, 2)
 
 
 def check(text, tokens, windows, size, overlap):
@@ -62,6 +71,26 @@ def test_windows_end_at_paragraphs_or_else_at_sentences(overlap):
     assert any(end in paragraphs for end in ends)
 
 
+@settings(max_examples=100)
+@given(st.data(), st.integers(32, 60), st.integers(0, 16))
+def test_a_text_that_comes_in_parts_is_cut_in_the_same_way_and_no_earlier_than_needed(tiny, odd_text, data, size, overlap):
+    text = data.draw(odd_text) * 3
+    tokens = tiny.tokenizer(text)
+    cuts = sorted({0, len(tokens), *data.draw(st.lists(st.integers(0, len(tokens)), max_size=8))})
+    taken = 0
+
+    def parts():
+        nonlocal taken
+        for start, end in pairwise(cuts):
+            taken = end
+            yield tokens[start:end]
+
+    whole = plan(text, tokens, size, overlap).tolist()
+    for (start, end), (begin, part) in zip(whole, cut_up(text, parts(), size, overlap), strict=True):
+        assert (begin, begin + len(part)) == (start, end)
+        assert taken <= next((cut for cut in cuts if cut > start + size), len(tokens))
+
+
 def test_a_text_without_any_end_is_cut_at_full_windows():
     text = "x" * 1000
     assert plan(text, characters(text), 300).tolist() == [[0, 300], [300, 600], [600, 900], [900, 1000]]
@@ -105,9 +134,10 @@ def test_merger_averages_where_windows_overlap(data):
     cuts = sorted({0, n, *data.draw(st.lists(st.integers(0, n), max_size=5))})
     windows = [(max(0, a - data.draw(st.integers(0, 4))), b) for a, b in pairwise(cuts)]
     rng = np.random.default_rng(n)
-    merger, seen = Merger(n, width), [[] for _ in range(n)]
+    merger, seen = Merger(data.draw(st.sampled_from([0, n])), width), [[] for _ in range(n)]
     for start, end in windows:
         values = rng.random((end - start, width), np.float32)
+        merger.reach(start + len(values))
         merger.add(slice(start, start + len(values)), values)
         for i, row in enumerate(values):
             seen[start + i].append(row)
