@@ -49,6 +49,9 @@ def tables(rows: Sequence[Row]) -> list[Table]:
                 **memory,
                 "host bytes a token": lambda row: number(row.figures["host_bytes"], row.tokens),
                 "host alone": lambda row: f"{row.figures['host_share']:.1%}",
+                "waited for": lambda row: (
+                    f"{share:.1%}" if (share := row.figures.get("host_waited_for")) is not None else ""
+                ),
             },
         ),
         "documents": (

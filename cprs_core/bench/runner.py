@@ -13,7 +13,7 @@ from ..compressor import ContextCompressor
 from ..spans import TokenScores
 from ..terminal import short
 from .agreement import agreement
-from .host import host_alone
+from .host import host_alone, model_alone
 from .measure import measure, release
 from .options import Options
 from .sides import Side, open_plain, open_side, sides
@@ -121,6 +121,9 @@ class Bench:
         alone = host_alone(compressor)
         host = measure(lambda: alone.compress(text, QUERIES[0]), self._options.runs, self._device).seconds
         figures |= {"host_seconds": host, "host_share": median(host) / median(seconds)}
+        if compressor.checkpoint.skim is None:
+            model = measure(model_alone(compressor, text, QUERIES[0]), self._options.runs, self._device).seconds
+            figures |= {"model_seconds": model, "host_waited_for": 1 - median(model) / median(seconds)}
         return tokens, seconds, figures
 
     def _documents(self, compressor: ContextCompressor, size: int) -> Figures:
