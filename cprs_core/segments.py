@@ -91,9 +91,12 @@ _STRUCTURE = regex.compile(
     r"""(?x)\s*+(?: [-*+•◦▪‣·–]\s | \(?(?:\d{1,3}|\p{L}|[ivx]{1,5})\)\s | \d{1,3}\.\s | \#{1,6}\s | [|>{}\[\]<@]|//|```|~~~
     | [-=~^*_+]{3,} | "[^"]{1,60}"\s*: | \d{1,4}[-/:.]\d\d?[-/:.]\d )"""
 )
-_TABLE_OR_CODE = regex.compile(
-    r"\||\S(?:\t|   )\s*+\S|\s=\s|[({\[=}\\]$|\w\((?!s\))[^()]*\)[:;,]?$|^\s*(?:def|return|elif|>>>)\s"
+# A table or code: each way begins with a character that is rare in prose, so that most lines are passed over fast.
+_ODD = regex.compile(
+    r"\||\t(?<=\S\t)\s*+\S|=(?:(?<=\s=)(?=\s)|$)|[({\[}\\]$|\((?<=\w\()(?!s\))[^()]*\)[:;,]?$"
 )
+_COLUMNS = regex.compile(r"\S   \s*+\S")
+_KEYWORD = regex.compile(r"\s*+(?:def|return|elif|>>>)\s")
 # Lines that are read as one: of a log, of JSON, of a table of comma-separated values.
 _RECORD = regex.compile(
     r"""(?x)\s*+(?: [\[(<]?(?:\d{4}[-/]\d\d[-/]\d\d[T\s]|[A-Z][a-z]{2}\s[\s\d]\d\s)?\d\d:\d\d:\d\d
@@ -179,12 +182,13 @@ def _paragraphs(text: str) -> Iterator[tuple[list[str], int, int]]:
 
 def _sentence_cuts(text: str) -> Iterator[int]:
     fenced = False
-    for lines, start, _ in _paragraphs(text):
+    for lines, start, stop in _paragraphs(text):
+        fences = text.find("```", start, stop) >= 0 or text.find("~~~", start, stop) >= 0
         block = end = start  # a block: lines that soft breaks join
         for line, soft in zip(lines, _soft_breaks(lines), strict=True):
-            underlines = line.startswith("~~~~") and end > start and not fenced  # a heading
+            underlines = fences and line.startswith("~~~~") and end > start and not fenced  # a heading
             end += len(line)
-            fence = line.lstrip().startswith(("```", "~~~")) and line.count("```") < 2 and not underlines
+            fence = fences and line.lstrip().startswith(("```", "~~~")) and line.count("```") < 2 and not underlines
             whole = len(line) < 1000 and bool(fence or fenced or line.count("|") > 1 or _RECORD.match(line))
             fenced ^= fence
             if soft and not whole:
@@ -209,7 +213,7 @@ def _soft_breaks(lines: list[str]) -> list[bool]:
     if len(lines) > 3 and 2 * len({first for first, *_ in words}) < len(lines):
         return hard  # a log or a list: most lines begin alike
     labelled = _LABEL.match(lines[0])
-    odd = [_TABLE_OR_CODE.search(line) for line in lines]
+    odd = [_is_odd(line) for line in lines]
     soft, roomy = [], 0
     for i, (line, following) in enumerate(pairwise(lines)):
         starts_anew = line.startswith("#") or _RECORD.match(line) or _STRUCTURE.match(following)
@@ -225,6 +229,11 @@ def _soft_breaks(lines: list[str]) -> list[bool]:
         soft.append(full)
         roomy += not full
     return hard if 4 * roomy > len(soft) else [*soft, False]
+
+
+def _is_odd(line: str) -> bool:
+    """Whether a line is of a table or of code."""
+    return bool(_ODD.search(line) or ("   " in line and _COLUMNS.search(line)) or _KEYWORD.match(line))
 
 
 def _stops(text: str, start: int, end: int) -> Iterator[int]:
