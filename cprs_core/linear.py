@@ -109,7 +109,7 @@ def padded(x: Tensor) -> Tensor:
     On CPUs, torch compiles 16-bit kernels for each number of rows and keeps them all, megabytes each.
     """
     length = len(x)
-    step = 8 if length <= 512 else 64
+    step = min(64, 1 << max(length - 1, 32).bit_length() - 3)  # a quarter of the power of two below, from 8 to 64
     if x.device.type != "cpu" or x.dtype == torch.float32 or length % step == 0:
         return x
     longer = x.new_zeros(-(-length // step) * step, *x.shape[1:])
