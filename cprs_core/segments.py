@@ -92,9 +92,7 @@ _STRUCTURE = regex.compile(
     | [-=~^*_+]{3,} | "[^"]{1,60}"\s*: | \d{1,4}[-/:.]\d\d?[-/:.]\d )"""
 )
 # A table or code: each way begins with a character that is rare in prose, so that most lines are passed over fast.
-_ODD = regex.compile(
-    r"\||\t(?<=\S\t)\s*+\S|=(?:(?<=\s=)(?=\s)|$)|[({\[}\\]$|\((?<=\w\()(?!s\))[^()]*\)[:;,]?$"
-)
+_ODD = regex.compile(r"\||\t(?<=\S\t)\s*+\S|=(?:(?<=\s=)(?=\s)|$)|[({\[}\\]$|\((?<=\w\()(?!s\))[^()]*\)[:;,]?$")
 _COLUMNS = regex.compile(r"\S   \s*+\S")
 _KEYWORD = regex.compile(r"\s*+(?:def|return|elif|>>>)\s")
 # Lines that are read as one: of a log, of JSON, of a table of comma-separated values.
