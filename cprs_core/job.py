@@ -100,8 +100,8 @@ class Job:
         """The same; while the text is not tokenised, by what its first part has for so many characters."""
         if self.reading is not None or self.source.is_done:
             return self.window_count
-        first = next(part for part in self.source if len(part))
-        return max(1, round(len(first) / int(first.ends[-1]) * len(self.text) / self.room))
+        first = next((part for part in self.source if len(part)), None)
+        return 0 if first is None else max(1, round(len(first) / int(first.ends[-1]) * len(self.text) / self.room))
 
     def to_skim(self, room: int, overlap: int) -> Job:
         """The same to be skimmed, in windows with ``room`` for so many tokens."""

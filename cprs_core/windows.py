@@ -52,11 +52,11 @@ def plan(text: str, tokens: Iterable[Tokens], room: int, overlap: int = 0) -> It
     coming = iter(tokens)
     begin, rest = 0, joined([])  # the tokens from ``begin`` on, as far as they have been taken
     while True:
-        parts, known = [rest], len(rest)
+        parts, known = [rest] if len(rest) else [], len(rest)
         while known <= room and (part := next(coming, None)) is not None:
             parts.append(part)
             known += len(part)
-        rest = joined(parts) if len(parts) > 1 else rest
+        rest = joined(parts)
         if known <= room:
             break
         end = (

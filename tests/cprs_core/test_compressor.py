@@ -20,6 +20,7 @@ from cprs_core import spans as decode
 from cprs_core.errors import BudgetError, CprsError, InputError, InstructionError, ModelLoadError, OutOfMemoryError
 from cprs_core.instruction import PRESETS
 from cprs_core.segments import segment
+from cprs_core.tokens import Tokens
 
 QUERY = "When does it end?"
 BUDGETS = [{}, {"max_tokens": 1}, {"max_tokens": 9}, {"max_tokens": 60}, {"ratio": 0.3}, {"ratio": 1.0}, {"threshold": 0.2}]
@@ -454,6 +455,9 @@ def test_a_long_text_is_tokenised_while_the_model_works_and_nothing_else_changes
         assert seen[-1] == (len(seen), len(seen)) and abs(seen[0][1] - len(seen)) <= 0.5 * len(seen)
         assert "s" in log[: log.index("t") + 8]  # the model does not wait for the whole text
     np.testing.assert_array_equal(compressor.scores(text, QUERY).starts, sparse.tokenizer(text).starts)
+    nothing = Tokens(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64))
+    monkeypatch.setattr(sparse.tokenizer, "_tokens", lambda texts: iter([(0, nothing)]))  # as of tokenizers that drop spaces
+    assert compressor.compress(" " * 9, QUERY).spans == () and list(compressor.stream(" " * 9, QUERY)) == []
 
 
 def test_a_progress_bar_goes_to_standard_error(compressor, prose, capsys):
