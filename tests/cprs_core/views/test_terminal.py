@@ -44,7 +44,7 @@ def test_without_colours_kept_spans_stand_in_brackets():
 def test_colours_show_the_score(compressor, prose, monkeypatch):
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    found = compressor.compress(prose, "When does the licence end?", ratio=0.5)
+    found = compressor.compress(prose, "When does the licence end?", ratio=1.0)
     likely = replace(found.candidates, scores=np.linspace(0, 1, len(found.candidates)))
     result = replace(found, candidates=likely)
     shown = render([result], ["a.txt"])
