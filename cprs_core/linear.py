@@ -9,6 +9,7 @@ A product has two steps, so that making its input small (``encode``) can run in 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -81,25 +82,22 @@ class Int8:
 
 
 class DynamicInt8:
-    """Weights and states, by oneDNN. States are shifted to 0..255; one scale for all of them would ruin small ones."""
+    """Weights and states, by oneDNN. States are shifted to be positive; one scale for all of them would ruin small ones."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         values, self._scales = _rounded(weight)
         self._weight = torch.ops.onednn.qlinear_prepack(values, None)
-        self._zeros = torch.zeros(len(values), dtype=torch.int32)
         self._bias = bias
 
     @staticmethod
     def encode(x: Tensor) -> Encoded:
-        scales = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12) / 127
-        return (x / scales).round_().add_(128).to(torch.uint8), scales
+        largest = _largest_state()
+        scales = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12) / largest
+        return (x / scales).round_().add_(largest + 1).to(torch.uint8), scales
 
     def __call__(self, encoded: Encoded) -> Tensor:
         values, scales = encoded
-        product = torch.ops.onednn.qlinear_pointwise(
-            *(values, 1.0, 128, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], "")
-        )
-        product.mul_(scales)
+        product = _by_onednn(values, _largest_state() + 1, self._weight, self._scales).mul_(scales)
         return product if self._bias is None else product.add_(self._bias)
 
 
@@ -122,3 +120,19 @@ def _rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     wide = weight.float()
     scales = wide.abs().amax(-1).clamp(min=1e-12) / 127
     return (wide / scales[:, None]).round().to(torch.int8), scales
+
+
+@cache
+def _largest_state() -> int:
+    """127; or 63 on CPUs without VNNI, which add products in pairs, in 16 bits that larger ones overflow."""
+    states, weight = torch.full((16, 64), 255, dtype=torch.uint8), torch.full((64, 64), 127, dtype=torch.int8)
+    found = _by_onednn(states, 0, torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(64))
+    return 127 if bool((found == 255 * 127 * 64).all()) else 63
+
+
+def _by_onednn(states: Tensor, zero: int, weight: Tensor, scales: Tensor) -> Tensor:
+    """float32 [L, out] from uint8 states [L, in], of which ``zero`` stands for 0, and prepacked weights with scales."""
+    zeros = torch.zeros(len(scales), dtype=torch.int32)
+    return torch.ops.onednn.qlinear_pointwise(
+        *(states, 1.0, zero, weight, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
+    )

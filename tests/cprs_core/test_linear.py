@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cprs_core.linear import Dense, DynamicInt8, Float8, Int8
+from cprs_core.linear import Dense, DynamicInt8, Float8, Int8, _largest_state
 
 
 def draw(outliers):
@@ -23,8 +23,21 @@ def test_a_product_is_right_in_every_row(kind, error, has_bias, outliers):
     found = linear(linear.encode(x))
     assert found.dtype == torch.float32
     off = (found - exact).norm(dim=-1) / exact.norm(dim=-1)
-    assert off.max() < error * (3 if outliers and kind is DynamicInt8 else 1)
+    if kind is DynamicInt8:
+        error *= (3 if outliers else 1) * 127 / _largest_state()
+    assert off.max() < error
     assert kind is Dense or off.max() > 1e-4  # it did round
+
+
+@pytest.mark.parametrize("largest", [63, None])
+def test_sums_of_8_bits_do_not_overflow(monkeypatch, largest):
+    """As they would where products are added in 16 bits, if states took all 8."""
+    if largest:
+        monkeypatch.setattr("cprs_core.linear._largest_state", lambda: largest)
+    x, weight = torch.ones(16, 128), torch.ones(32, 128)
+    linear = DynamicInt8(weight, None)
+    torch.testing.assert_close(linear(linear.encode(x)), torch.full((16, 32), 128.0))
+    torch.testing.assert_close(linear(linear.encode(-x)), torch.full((16, 32), -128.0))
 
 
 @pytest.mark.parametrize("encode", [Float8.encode, DynamicInt8.encode])
@@ -32,7 +45,7 @@ def test_encoded_states_stand_for_the_states(encode):
     x, _, _ = draw(0)
     x[5] = 0
     values, scales = encode(x)
-    shift = 128 if values.dtype == torch.uint8 else 0
+    shift = _largest_state() + 1 if values.dtype == torch.uint8 else 0
     back = (values.float() - shift) * scales
     assert values.element_size() == 1 and scales.shape == (len(x), 1)
     assert (back - x).abs().max() <= 0.07 * x.abs().max() and not back[5].any()

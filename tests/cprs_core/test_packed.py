@@ -79,7 +79,7 @@ def test_rows_that_are_filled_up_change_nothing(monkeypatch):
         monkeypatch.setattr("cprs_core.packed.padded", filled)
         monkeypatch.setattr("cprs_core.linear.padded", filled)
         found = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "few"), [(torch.bfloat16, True), (torch.float16, True), (torch.float32, False)])

@@ -122,9 +122,9 @@ async def test_a_service_can_do_the_work(compressor, prose, monkeypatch):
 
     with running(create_service(slow)) as service:
         async with Client(create_server(Remote(service))) as client:
-            arguments = {"text": prose, "query": QUERY, "max_tokens": 40}
+            arguments = {"text": prose, "query": QUERY, "max_tokens": 200}
             result = await client.call_tool("compress_text", arguments)
-            assert result.structured_content["text"] == compressor.compress(prose, QUERY, max_tokens=40).text
+            assert result.structured_content["text"] == compressor.compress(prose, QUERY, max_tokens=200).text
             bad = await client.call_tool("compress_text", {**arguments, "ratio": 0.5})
             assert bad.is_error and "two budgets" in bad.content[0].text
             brake.seconds = 0.05

@@ -38,7 +38,7 @@ def visit(browser, server):
             context.grant_permissions(["clipboard-read", "clipboard-write"])
             context.on("request", lambda request: seen.append((at.url, request.url)))
             page = context.new_page()
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(60_000)  # slow machines too
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
             with page.expect_response("**/playground/settings"):
