@@ -22,8 +22,9 @@ from .instruction import Control
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A line break before a letter or digit is a token border in every byte-level BPE that we know of.
-_BLOCK_BORDER = re.compile(r"\n(?=[^\W_])")
+# Behind a single line break and before a letter or digit, or behind one of these and before a space or full stop: tokens
+# end there in every byte-level BPE that we know of.
+_BLOCK_BORDER = re.compile(r"(?<=\S\n)(?=[^\W_])|(?<=[^\W_])(?= [^\W_]|。)")
 _BLOCK, _FURTHEST = 10_000, 400_000  # characters of a block: a small one stays in the caches; a border may be far away
 _TOGETHER = 32  # blocks tokenised at a time: the tokenizer's own records take several hundred bytes a token
 
@@ -219,7 +220,7 @@ def joined(parts: Sequence[Tokens]) -> Tokens:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Cuts long texts where tokens end anyway, after a line break where there is one."""
+    """Cuts long texts where tokens end anyway."""
     start = 0
     while len(text) - start > 2 * _BLOCK:
         border = _BLOCK_BORDER.search(text, start + _BLOCK, start + _FURTHEST)

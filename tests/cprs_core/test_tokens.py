@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from cprs_core import tokens as module
 from cprs_core.errors import InstructionError, ModelLoadError
 from cprs_core.instruction import Instruction
 
+ROOT = Path(__file__).parents[2]
 CONTROL = {1196: "<|endoftext|>", 1197: "<|im_start|>", 1198: "<|im_end|>"}
 
 
@@ -100,12 +102,17 @@ def test_decomposed_text_keeps_its_own_offsets(tokenizer):
     assert [piece for piece in pieces if piece] == [piece for piece in expected if piece]
 
 
-def test_long_texts_in_blocks_are_tokenised_as_a_whole(tokenizer, reference, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 500)
+@pytest.mark.parametrize("between", [" ", ""])
+@pytest.mark.parametrize("breaks", [["\n\n", "\n", "\r\n", "\nNext", "\n7", "\n中"], []])
+@pytest.mark.parametrize("path", ["tests/data/tiny-checkpoint", "cprs_core/models/small"])
+def test_long_texts_in_blocks_are_tokenised_as_a_whole(monkeypatch, between, breaks, path):
+    reference = AutoTokenizer.from_pretrained(ROOT / path)
+    tokenizer = module.TextTokenizer.of(reference)
+    monkeypatch.setattr(module, "_BLOCK", 100)
     rng = np.random.default_rng(0)
-    words = ["alpha", "Beta.", "7", "中文", "é", "  x", "\n\n", "\n", "\r\n", "-", "😀", "_a", "\nNext", "\n7", "\n中"]
-    text = " ".join(rng.choice(words, 5000))
-    encoding = reference(text, return_offsets_mapping=True)
+    words = ["alpha", "Beta.", "7", "½", "中文", "。", "é", "  x", "-", "😀", "_a", "don't", "e\u0301", *breaks]
+    text = between.join(rng.choice(words, 8000))
+    encoding = reference(text, return_offsets_mapping=True, add_special_tokens=False)
     tokens = tokenizer(text)
     assert len(list(module._blocks(text))) > 20
     assert tokens.ids.tolist() == encoding["input_ids"]

@@ -44,6 +44,8 @@ def test_without_colours_kept_spans_stand_in_brackets():
 def test_colours_show_the_score(compressor, prose, monkeypatch):
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    # Colours of its own, since rich remembers how it wrote a style, even if that was for a terminal with fewer colours.
+    monkeypatch.setattr("cprs_core.views.terminal._GROUNDS", tuple(f"#ee{shade:02x}77" for shade in range(5)))
     found = compressor.compress(prose, "When does the licence end?", ratio=1.0)
     likely = replace(found.candidates, scores=np.linspace(0, 1, len(found.candidates)))
     result = replace(found, candidates=likely)
