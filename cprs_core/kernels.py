@@ -1,8 +1,4 @@
-"""Triton kernels for GPUs, where torch has none or compiles slower ones.
-
-attend         attention within the sequences of a row, in either direction
-gated_float8   SwiGLU and its rounding to 8 bits, reading its input once
-"""
+"""Attention within the sequences of a row, in either direction, as a Triton kernel."""
 
 from __future__ import annotations
 
@@ -112,36 +108,3 @@ def _attend(
         out_ptr += start * out_token + head * out_head
         values = (mixed / total[:, None]).to(out_ptr.dtype.element_ty)
         tl.store(out_ptr + rows[:, None] * out_token + within[None, :], values, mask=rows[:, None] < length)
-
-
-def gated_float8(gate_up: Tensor, encode: object = None) -> tuple[Tensor, Tensor]:
-    """silu(gate) * up of [L, 2 * n] as :meth:`Float8.encode` makes it: 8-bit floats [L, n], and scales [L, 1]."""
-    length, width = gate_up.shape[0], gate_up.shape[1] // 2
-    values = torch.empty(length, width, dtype=torch.float8_e4m3fn, device=gate_up.device)
-    scales = torch.empty(length, 1, dtype=torch.float32, device=gate_up.device)
-    block = triton.next_power_of_2(width)
-    with torch.cuda.device(values.device):
-        _gated_float8[(length,)](
-            gate_up,
-            values,
-            scales,
-            gate_up.stride(0),
-            width,
-            torch.finfo(values.dtype).max,
-            BLOCK=block,
-            num_warps=min(16, block // 512 or 1),
-        )
-    return values, scales
-
-
-@triton.jit
-def _gated_float8(gate_up_ptr, values_ptr, scales_ptr, stride, width, largest, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.arange(0, BLOCK)
-    inside = columns < width
-    gate = tl.load(gate_up_ptr + row * stride + columns, mask=inside, other=0.0).to(tl.float32)
-    up = tl.load(gate_up_ptr + row * stride + width + columns, mask=inside, other=0.0).to(tl.float32)
-    y = gate / (1.0 + tl.exp(-gate)) * up
-    scale = tl.maximum(tl.max(tl.abs(y), 0), 1e-12) / largest
-    tl.store(values_ptr + row * width + columns, (y / scale).to(values_ptr.dtype.element_ty), mask=inside)
-    tl.store(scales_ptr + row, scale)

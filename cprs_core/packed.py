@@ -7,7 +7,7 @@
 
 What a causal layer makes of a prefix does not depend on what follows, so windows with the same instruction and query share
 it; from the border on (paper section 2.2), each window has its own. The decoder is spelled out here: products that read
-the same states are one, and on a GPU what lies between two products is compiled into one kernel. It agrees with
+the same states are one, and on a GPU what lies between two products is one kernel. It agrees with
 :class:`~.model.TokenCritic`, the same decoder as transformers has it.
 """
 
@@ -20,21 +20,20 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Encoded, Float8, Linear, padded
+from . import steps
+from .linear import Linear, padded
 from .shape import Shape, layer_name, skim_layer_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Step = TypeVar("Step", bound=Callable[..., Any])
-Encode = Callable[[Tensor], Encoded]
 Take = Callable[[str], Tensor | None]
 """A weight by its name in the published layout, where and as it is computed with; None if there is none."""
 
@@ -117,18 +116,14 @@ class PackedDecoder:
         self._skimmer = [_layer(take, skim_layer_name(index), shape.head_norms, linear) for index in range(skim_layers)]
         self._skim_norm = taken(take, "skimmer.norm.weight") if self._skimmer else self._norm
         on_gpu = self.device.type == "cuda"
-        has_triton = on_gpu and _can_compile()
-        fast = _compiled if has_triton else _as_it_is
-        self._encoded, self._normed, self._add_normed = fast(encoded), fast(normed), fast(add_normed)
-        self._rotated, self._gated = fast(rotated), fast(gated)
+        self._steps: Any = steps
         self._attention = _flash if on_gpu and self.embedding.dtype in (torch.bfloat16, torch.float16) else _sdpa
-        if has_triton:
-            from . import kernels
+        if on_gpu and _has_triton():
+            from . import fused, kernels
 
+            self._steps = fused
             if self._attention is _flash and shape.head_dim in kernels.HEAD_SIZES:
                 self._attention = _triton
-            if linear is Float8:
-                self._gated = kernels.gated_float8
 
     def prefixes(self, ids: Sequence[NDArray[np.int32]]) -> Prefixes:
         """Runs prefixes, each [p], through the causal layers."""
@@ -177,7 +172,7 @@ class PackedDecoder:
             return self._attend(qkv, sequences, causal=False)
 
         x = self._run(layers, sequences.join(x, prefixes), sequences.positions, attend)
-        return self._normed(x.index_select(0, sequences.own), norm, self.shape.eps)
+        return self._steps.normed(x.index_select(0, sequences.own), norm, self.shape.eps)
 
     def _run(self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """States [L, H] through layers; ``attend`` takes queries, keys and values [L, heads, D] to the mixed values."""
@@ -187,14 +182,14 @@ class PackedDecoder:
         down: Tensor | None = None
         for layer in layers:
             if down is None:
-                states = self._normed(x, layer.norm, shape.eps, layer.qkv.encode)
+                states = self._steps.normed(x, layer.norm, shape.eps, layer.qkv.encode)
             else:
-                x, states = self._add_normed(x, down, layer.norm, shape.eps, layer.qkv.encode)
+                x, states = self._steps.add_normed(x, down, layer.norm, shape.eps, layer.qkv.encode)
             qkv = layer.qkv(states).unflatten(-1, (-1, shape.head_dim))
-            qkv = self._rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps)
-            out = layer.out(self._encoded(padded(attend(qkv[:length])), layer.out.encode))
-            x, states = self._add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
-            down = layer.down(self._gated(layer.gate_up(states), layer.down.encode))
+            qkv = self._steps.rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps)
+            out = layer.out(self._steps.encoded(padded(attend(qkv[:length])), layer.out.encode))
+            x, states = self._steps.add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
+            down = layer.down(self._steps.gated(layer.gate_up(states), layer.down.encode))
         return x[:length] if down is None else x[:length] + down[:length]
 
     def _attend(self, qkv: Tensor, sequences: Sequences, *, causal: bool) -> Tensor:
@@ -228,72 +223,11 @@ class PackedDecoder:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
 
-def encoded(x: Tensor, encode: Encode) -> Encoded:
-    return encode(x)
-
-
-def normed(x: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> Any:
-    """The RMS norm of states [L, H], ready for a product."""
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-    y = (x * torch.rsqrt(size.square() / x.shape[-1] + eps).to(x.dtype)).mul_(weight)
-    return y if encode is None else encode(y)
-
-
-def add_normed(x: Tensor, y: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> tuple[Tensor, Any]:
-    """The sum of states, which takes the place of ``y``, and its RMS norm, ready for a product."""
-    x = y.add_(x)
-    return x, normed(x, weight, eps, encode)
-
-
-def rotated(
-    qkv: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-    head_norms: tuple[Tensor, Tensor] | None,
-    eps: float,
-) -> Tensor:
-    """Queries, keys and values [L, heads + 2 * kv_heads, D], the first two normed, if so asked, and turned in place."""
-    if head_norms is not None:
-        q, k, _ = qkv.split([heads, kv_heads, kv_heads], 1)
-        q.copy_(normed(q, head_norms[0], eps))
-        k.copy_(normed(k, head_norms[1], eps))
-    left, right = qkv[:, : heads + kv_heads].chunk(2, -1)
-    turned = (left * cos).addcmul_(right, sin, value=-1)
-    right.mul_(cos).addcmul_(left, sin)
-    left.copy_(turned)
-    return qkv
-
-
-def gated(gate_up: Tensor, encode: Encode) -> Encoded:
-    """SwiGLU, ready for a product."""
-    gate, up = gate_up.chunk(2, -1)
-    return encode(F.silu(gate).mul_(up))
-
-
-def _compiled(step: Step) -> Step:
-    """A step as one kernel, for rows of any length; torch keeps what it compiled on disk for the next process."""
-    fast = torch.compile(step)
-
-    def call(*arguments: Any) -> Any:
-        for argument in arguments:
-            if isinstance(argument, Tensor) and argument.ndim > 1:
-                torch._dynamo.maybe_mark_dynamic(argument, 0)
-        return fast(*arguments)
-
-    return call  # type: ignore[return-value]
-
-
-def _as_it_is(step: Step) -> Step:
-    return step
-
-
 @cache
-def _can_compile() -> bool:
+def _has_triton() -> bool:
     if importlib.util.find_spec("triton") and shutil.which(os.environ.get("CC", "cc")):
         return True
-    warnings.warn("torch.compile needs triton and a C compiler, which are not both here; the GPU runs slower", stacklevel=2)
+    warnings.warn("fused kernels need triton and a C compiler, which are not both here; the GPU runs slower", stacklevel=2)
     return False
 
 

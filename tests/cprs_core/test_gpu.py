@@ -9,6 +9,7 @@ import torch
 
 from cprs_core import ContextCompressor, Instruction
 from cprs_core.errors import OutOfMemoryError
+from cprs_core.linear import Dense, Float8
 from cprs_core.loading import load, load_model
 from cprs_core.scoring import PackedScorer, PlainScorer
 
@@ -63,17 +64,47 @@ def test_attention_within_sequences(size, heads, kv_heads, lengths, causal):
         )
 
 
-def test_swiglu_in_8_bits_is_the_compiled_one():
-    from cprs_core.kernels import gated_float8
-    from cprs_core.linear import Float8
-    from cprs_core.packed import gated
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("width", "heads", "kv_heads", "size"), [(576, 9, 3, 64), (3_584, 28, 4, 128), (100, 3, 1, 20)])
+def test_fused_steps_are_those_of_torch(dtype, width, heads, kv_heads, size):
+    from cprs_core import fused, steps
 
-    for width in (1536, 18_944):
-        states = torch.randn(70, 2 * width, dtype=torch.bfloat16, device="cuda")
-        values, scales = gated_float8(states)
-        expected, expected_scales = gated(states.float(), Float8.encode)
-        torch.testing.assert_close(scales, expected_scales)
-        torch.testing.assert_close(values.float() * scales, expected.float() * expected_scales, atol=0.1, rtol=0.13)
+    def draw(*shape):
+        return torch.randn(*shape, dtype=dtype, device="cuda")
+
+    def check(found, expected):
+        torch.testing.assert_close(found, expected, atol=1e-5 if dtype == torch.float32 else 0.05, rtol=1e-5 + 0.02 * half)
+
+    half = dtype != torch.float32
+    x, y, weight = draw(300, width), draw(300, width), draw(width)
+    check(fused.normed(x, weight, 1e-6), steps.normed(x, weight, 1e-6))
+    own, others = y.clone(), y.clone()
+    summed, (normed,) = fused.add_normed(x, own, weight, 1e-6, Dense.encode)
+    expected, (expected_normed,) = steps.add_normed(x, others, weight, 1e-6, Dense.encode)
+    assert summed is own and torch.equal(summed, expected)
+    check(normed, expected_normed)
+    gate_up = draw(300, 2 * 18_944 if width > 1_000 else 2 * width)
+    check(fused.gated(gate_up, Dense.encode)[0], steps.gated(gate_up, Dense.encode)[0])
+    qkv, cos, sin = draw(300, heads + 2 * kv_heads, size), draw(300, 1, size // 2), draw(300, 1, size // 2)
+    for norms in (None, (draw(size), draw(size))):
+        turned = [module.rotated(qkv.clone(), cos, sin, heads, kv_heads, norms, 1e-6) for module in (fused, steps)]
+        check(*turned)
+
+
+@pytest.mark.parametrize("width", [576, 18_944])
+def test_fused_steps_in_8_bits(width):
+    from cprs_core import fused, steps
+
+    x, gate_up, weight = (
+        torch.randn(*shape, device="cuda").bfloat16() for shape in ((70, width), (70, 2 * width), (width,))
+    )
+    for found, expected in (
+        (fused.encoded(x, Float8.encode), Float8.encode(x)),
+        (fused.normed(x, weight, 1e-6, Float8.encode), steps.normed(x.float(), weight.float(), 1e-6, Float8.encode)),
+        (fused.gated(gate_up, Float8.encode), steps.gated(gate_up.float(), Float8.encode)),
+    ):
+        torch.testing.assert_close(found[1], expected[1])
+        torch.testing.assert_close(found[0].float() * found[1], expected[0].float() * expected[1], atol=0.1, rtol=0.13)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -103,7 +134,7 @@ def test_the_host_never_waits_while_it_hands_over_a_batch(dtype):
     one = ContextCompressor.from_pretrained(device="cuda", dtype=dtype, window_size=512)
     (job,) = one._jobs([(PROSE, "When did it open?")], Instruction.of(None))
     windows, memory = list(job.engine_windows()), {}
-    one.engine.scorers[0].score(windows, memory)  # compiles
+    one.engine.scorers[0].score(windows, memory)  # makes the kernels
     torch.cuda.set_sync_debug_mode("error")
     try:
         one.engine.scorers[0].score(windows, memory)
