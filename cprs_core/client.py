@@ -56,7 +56,7 @@ class Client:
             "base_url": self.url,
             "headers": headers,
             "timeout": httpx.Timeout(timeout + _SPARE, connect=10.0),
-            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            "limits": httpx.Limits(max_connections=None, max_keepalive_connections=None),
         }
 
     def _pause(self, attempt: int, failure: CprsError, reply: httpx.Response | None) -> float | None:

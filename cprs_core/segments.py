@@ -107,13 +107,16 @@ _LABEL = regex.compile(r"\s*+[\p{Lu}#][\w.#'’\-]*+(?:\s[\w.#'’\-]++){0,3}\s?
 
 _CLAUSE = regex.compile(r"[,;:]\s+|[，；：、]|\n")
 
+_SHORT = 4_000  # characters of a text in which giving up the GIL for every match takes longer than the matches
 
-def segment(text: str, unit: Unit) -> npt.NDArray[np.int64]:
+
+def segment(text: str, unit: Unit, *, concurrent: bool | None = None) -> npt.NDArray[np.int64]:
     """Cut a text into units.
 
     Args:
         text: any string.
         unit: "word", "sentence", "line" or "paragraph".
+        concurrent: whether other threads may run in the meantime; None = if the text is not short.
 
     Returns:
         int64 [n, 2]: start and end of each unit, in characters; in order, disjoint, without white space at either
@@ -122,15 +125,17 @@ def segment(text: str, unit: Unit) -> npt.NDArray[np.int64]:
     Raises:
         InputError: the unit is none of the four.
     """
-    return array(find_units(text, unit))
+    return array(find_units(text, unit, concurrent))
 
 
-def find_units(text: str, unit: Unit) -> Iterator[tuple[int, int]]:
+def find_units(text: str, unit: Unit, concurrent: bool | None = None) -> Iterator[tuple[int, int]]:
     """What :func:`segment` finds, one after the other."""
+    if concurrent is None:
+        concurrent = len(text) > _SHORT
     if unit == "word":
-        return (match.span() for match in _WORD.finditer(text))
+        return (match.span() for match in _WORD.finditer(text, concurrent=concurrent))
     if unit == "sentence":
-        return _between(text, _sentence_cuts(text))
+        return _between(text, _sentence_cuts(text, concurrent))
     if unit == "line":
         return _between(text, accumulate(map(len, text.splitlines(keepends=True))))
     if unit == "paragraph":
@@ -178,7 +183,7 @@ def _paragraphs(text: str) -> Iterator[tuple[list[str], int, int]]:
         yield lines, start, end
 
 
-def _sentence_cuts(text: str) -> Iterator[int]:
+def _sentence_cuts(text: str, concurrent: bool) -> Iterator[int]:
     fenced = False
     for lines, start, stop in _paragraphs(text):
         fences = text.find("```", start, stop) >= 0 or text.find("~~~", start, stop) >= 0
@@ -187,12 +192,14 @@ def _sentence_cuts(text: str) -> Iterator[int]:
             underlines = fences and line.startswith("~~~~") and end > start and not fenced  # a heading
             end += len(line)
             fence = fences and line.lstrip().startswith(("```", "~~~")) and line.count("```") < 2 and not underlines
-            whole = len(line) < 1000 and bool(fence or fenced or line.count("|") > 1 or _RECORD.match(line))
+            whole = len(line) < 1000 and bool(
+                fence or fenced or line.count("|") > 1 or _RECORD.match(line, concurrent=concurrent)
+            )
             fenced ^= fence
             if soft and not whole:
                 continue
             if not whole:
-                yield from _stops(text, block, end)
+                yield from _stops(text, block, end, concurrent)
             yield end
             block = end
 
@@ -234,15 +241,15 @@ def _is_odd(line: str) -> bool:
     return bool(_ODD.search(line) or ("   " in line and _COLUMNS.search(line)) or _KEYWORD.match(line))
 
 
-def _stops(text: str, start: int, end: int) -> Iterator[int]:
+def _stops(text: str, start: int, end: int, concurrent: bool) -> Iterator[int]:
     """Where sentences end within ``text[start:end]``."""
-    for match in _STOP.finditer(text, start, end):
-        if match["stop"] is None or _ends_sentence(text, start, match):
+    for match in _STOP.finditer(text, start, end, concurrent=concurrent):
+        if match["stop"] is None or _ends_sentence(text, start, match, concurrent):
             start = match.end()
             yield start
 
 
-def _ends_sentence(text: str, start: int, match: regex.Match[str]) -> bool:
+def _ends_sentence(text: str, start: int, match: regex.Match[str], concurrent: bool) -> bool:
     stop, following = match["stop"], match["next"] or ""
     after = text[match.end("next") : match.end("next") + 1] if following else ""
     may_open = following[1:2].isupper() or (len(following) < 5 and after == ")")  # "iPhone", "(a)"
@@ -251,12 +258,12 @@ def _ends_sentence(text: str, start: int, match: regex.Match[str]) -> bool:
     if stop != "." or match["close"].strip(")]") or text[match.start() - 1 : match.start()].isspace():
         return True
     before = text[max(start, match.start() - 24) : match.start()]
-    if _MARKER.fullmatch(before.lstrip()):
+    if _MARKER.fullmatch(before.lstrip(), concurrent=concurrent):
         return False  # "1." or "(a)" opens the sentence
     word = before.split()[-1].lstrip("([{\"'“‘«—–-") if before else ""
     lower = word.lower()
     if lower in _TITLES or (following[:1].isdigit() and lower in _BEFORE_NUMBER):
         return False
-    if lower in _OFTEN_INSIDE or _ACRONYM.fullmatch(word):
+    if lower in _OFTEN_INSIDE or _ACRONYM.fullmatch(word, concurrent=concurrent):
         return following in _OPENERS and after != "."  # "J. A. Smith"
     return True

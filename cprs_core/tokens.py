@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 # end there in every byte-level BPE that we know of.
 _BLOCK_BORDER = re.compile(r"(?<=\S\n)(?=[^\W_])|(?<=[^\W_])(?= [^\W_]|。)")
 _BLOCK, _FURTHEST = 10_000, 400_000  # characters of a block: a small one stays in the caches; a border may be far away
-_TOGETHER = 32  # blocks tokenised at a time: the tokenizer's own records take several hundred bytes a token
+_SHORT = 2_000  # characters that are tokenised faster than threads for them wake up
+_FIRST = 4  # blocks tokenised together, so that a model can begin
+_TOGETHER = 32  # and later on: the tokenizer's own records take several hundred bytes a token
 
 
 @dataclass(frozen=True)
@@ -161,11 +163,15 @@ class TextTokenizer:
     def _encode(self, texts: Sequence[str]) -> Iterator[tuple[int, int, Any]]:
         """Encodings of all texts, block by block: the number of the text, where the block begins, and its encoding."""
         blocks = ((number, start, end) for number, text in enumerate(texts) for start, end in _blocks(text))
-        while some := list(islice(blocks, _TOGETHER)):
+        together = _FIRST
+        while some := list(islice(blocks, together)):
+            together = min(2 * together, _TOGETHER)
             parts = [texts[number][start:end] for number, start, end in some]
-            for (number, start, _), encoding in zip(
-                some, self._backend.encode_batch(parts, add_special_tokens=False), strict=True
-            ):
+            if len(parts) == 1 and len(parts[0]) <= _SHORT:
+                encodings = [self._backend.encode(parts[0], add_special_tokens=False)]
+            else:
+                encodings = self._backend.encode_batch(parts, add_special_tokens=False)
+            for (number, start, _), encoding in zip(some, encodings, strict=True):
                 yield number, start, encoding
 
     def prefix(self, pieces: Sequence[str | Control]) -> NDArray[np.int32]:

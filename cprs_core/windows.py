@@ -116,7 +116,7 @@ class Merger:
 def _unit_border(text: str, tokens: Tokens, unit: Unit, low: int, high: int) -> int | None:
     """The last token in (low, high] that begins a unit; None if none does."""
     begin = int(tokens.starts[low])
-    starts = segment(text[begin : tokens.ends[high]], unit)[1:, 0] + begin
+    starts = segment(text[begin : tokens.ends[high]], unit, concurrent=True)[1:, 0] + begin
     borders = np.searchsorted(tokens.ends, starts, side="right")
     borders = borders[(borders > low) & (borders <= high)]
     return int(borders[-1]) if len(borders) else None

@@ -172,6 +172,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(ma
 def test_units_hold_every_visible_character_once(text: str) -> None:
     for unit in UNITS:
         spans = segment(text, unit).tolist()
+        assert segment(text, unit, concurrent=True).tolist() == spans
         end = 0
         for start, stop in spans:
             assert not text[end:start].strip(), "what lies between units is white space"
