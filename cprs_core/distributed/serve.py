@@ -88,7 +88,9 @@ def app(args: Arguments) -> Application:
     def build() -> FastAPI:
         from ..compressor import ContextCompressor
         from ..server.app import create_app
+        from ..server.arenas import few_arenas
 
+        few_arenas()
         return create_app(ContextCompressor.from_pretrained(**loading), settings)
 
     @serve.ingress(build)

@@ -73,6 +73,7 @@ def serve(
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", "server") from error
     from ..compressor import ContextCompressor
+    from .arenas import few_arenas
     from .auth import Keys
     from .settings import Settings
 
@@ -95,6 +96,7 @@ def serve(
     _log(log_level)
     if settings.keys.open and host not in LOCAL:
         _logger.warning("everyone who can reach %s may use this service; --api-keys keeps it to those with a key", host)
+    few_arenas()
     compressor = ContextCompressor.from_pretrained(
         model, device=device, dtype=dtype, window_size=window_size, batch_tokens=batch_tokens, skim=skim
     )
