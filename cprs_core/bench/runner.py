@@ -154,14 +154,15 @@ class Bench:
         return scores
 
     def _compress(self, compressor: ContextCompressor, texts: list[str]) -> Figures:
-        """Times the compression of texts, after one of as much of them as fills two batches."""
+        """Times the compression of texts, after one of as much of them as fills two batches of every device."""
         tokens = sum(map(compressor.count_tokens, texts))
-        enough = 2 * max(compressor.engine.batch_tokens, compressor.window_size) / tokens
+        engine = compressor.engine
+        enough = 2 * len(engine.scorers) * max(engine.batch_tokens, compressor.window_size) / tokens
         some = texts[: int(enough * len(texts)) + 1] if len(texts) > 1 else [texts[0][: int(enough * len(texts[0])) + 1]]
         compressor.compress_documents(some, QUERIES[0])
         measured = measure(lambda: compressor.compress_documents(texts, QUERIES[0]), self._options.runs, self._device)
         figures = {"gpu_bytes": measured.gpu_bytes, "host_bytes": measured.host_bytes}
-        return tokens, measured.seconds, figures | {"batch_tokens": compressor.engine.batch_tokens}
+        return tokens, measured.seconds, figures | {"batch_tokens": engine.batch_tokens}
 
     def _of(self, compressor: ContextCompressor) -> Texts:
         """The texts, in tokens of the first model that is loaded."""

@@ -21,7 +21,7 @@ PROSE = "The harbour opened in 1871. Ships came from Chile. The keeper's name wa
 
 @pytest.fixture(scope="module")
 def small():
-    return load(device="cuda", dtype="float32")
+    return load(device="cuda", dtype="float32", skim=False)  # what is skimmed depends on the last digits
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
@@ -40,7 +40,7 @@ def test_states_are_those_recorded(tiny_path, case, kernel):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_agrees_with_float32(small, dtype):
-    half = ContextCompressor.from_pretrained(device="cuda", dtype=dtype)
+    half = ContextCompressor.from_pretrained(device="cuda", dtype=dtype, skim=False)
     query = "What was the keeper's name?"
     a, b = (c.scores(PROSE, query).keep.max(-1) for c in (ContextCompressor(small), half))
     assert np.abs(a - b).mean() < 0.01 and ((a >= 0.18) == (b >= 0.18)).mean() > 0.98
@@ -109,7 +109,7 @@ def test_fused_steps_in_8_bits(width):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_the_fast_pass_agrees_with_transformers(dtype):
-    fast = ContextCompressor(load(device="cuda", dtype=dtype), window_size=512, batch_tokens=3000)
+    fast = ContextCompressor(load(device="cuda", dtype=dtype, skim=False), window_size=512, batch_tokens=3000)
     plain = ContextCompressor(load(device="cuda", dtype=dtype, attn_implementation="sdpa"), window_size=512)
     assert isinstance(plain.engine.scorers[0], PlainScorer) and isinstance(fast.engine.scorers[0], PackedScorer)
     a, b = (c.scores(PROSE, "What was the keeper's name?").label_probs for c in (fast, plain))
@@ -121,7 +121,8 @@ def test_the_fast_pass_agrees_with_transformers(dtype):
 def test_labels_are_those_of_float32(small, dtype):
     if dtype == "float8" and torch.cuda.get_device_capability() < (8, 9):
         pytest.skip("this GPU has no 8-bit floats")
-    exact, rounded = ContextCompressor(small), ContextCompressor.from_pretrained(device="cuda", dtype=dtype)
+    exact = ContextCompressor(small)
+    rounded = ContextCompressor.from_pretrained(device="cuda", dtype=dtype, skim=False)
     labels = [
         [c.scores(PROSE, query).label_probs.argmax(-1) for query in ("What was the keeper's name?", "When did it open?")]
         for c in (exact, rounded)
@@ -151,9 +152,11 @@ def test_two_gpus_say_what_one_says(dtype):
         one = ContextCompressor.from_pretrained(dtype=dtype, window_size=512, batch_tokens=2048, **options)
         return np.array([one.scores(PROSE * 5, query).label_probs.argmax(-1) for query in queries])
 
-    differs = labels(device="cuda:0,cuda:1") != labels(device="cuda:0")
-    assert not differs.any(), f"{differs.sum()} of {differs.size} labels differ"
+    for skim in (True, False):
+        differs = labels(device="cuda:0,cuda:1", skim=skim) != labels(device="cuda:0", skim=skim)
+        assert not differs.any(), f"{differs.sum()} of {differs.size} labels differ ({skim=})"
     layers = {f"model.layers.{i}": i // 15 for i in range(30)} | {"model.norm": 1, "lm_head": 0, "cls_head": 1}
+    layers["skimmer"] = 1
     spread = labels(device_map={"model.embed_tokens": 0, "model.rotary_emb": 0, **layers})
     assert (spread == labels(device="cuda:0", attn_implementation="sdpa")).mean() > 0.999
 

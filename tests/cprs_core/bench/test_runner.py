@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cprs_core import ContextCompressor
 from cprs_core.bench import runner
+from cprs_core.bench.host import InstantScorer
+from cprs_core.bench.measure import Measured
 from cprs_core.bench.options import RANDOM_7B, TASKS, Options
 from cprs_core.bench.runner import Bench, Row, steps
 from cprs_core.bench.sides import Side, open_side, sides
@@ -86,6 +89,23 @@ def test_a_side_is_gone_when_the_next_is_loaded(options: Callable[..., Options],
     monkeypatch.setattr(runner, "open_side", watched)
     asked = options(tasks=("length", "batch"), lengths=(100,), batches=(256,), dtypes=("float32", "bfloat16"))
     assert len(list(Bench(asked, lambda what: None).rows())) == 6 and len(opened) == 3
+
+
+def test_every_device_is_warm_before_the_clock_starts(
+    options: Callable[..., Options], prose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorers = [InstantScorer() for _ in range(4)]
+    one = open_side(Side("cprs", "float32"), options())
+    several = ContextCompressor(replace(one.checkpoint, scorers=scorers, skim=None), window_size=256, batch_tokens=256)
+    warm: list[int] = []
+
+    def measured(*_: object) -> Measured:
+        warm.extend(len(scorer.seen) for scorer in scorers)
+        return Measured([1.0], None, 0)
+
+    monkeypatch.setattr(runner, "measure", measured)
+    Bench(options(), lambda what: None)._compress(several, [prose * 20])
+    assert min(warm) >= 2
 
 
 def test_the_median_counts() -> None:
