@@ -23,12 +23,14 @@ import httpx
 import psutil
 import typer
 
-from cprs_core import CprsClient, CprsError
+from cprs_core import Compression, CprsClient, CprsError, wire
 from cprs_core.machine import machine
 
+TOKENS = 60  # of a reply at most
 QUERY = "Which locker holds the blue coat?"
 FILLER = "The ferry {0} was late again. Nobody on pier {0} knew why. It had rained on {0} since dawn. "
 SHORT, MEDIUM = 40, 400  # words
+ROUNDS = 3  # of the short requests
 LOOKS = 10  # times that memory is looked at during the mixed load
 HERE = Path(__file__).parent
 
@@ -38,6 +40,7 @@ def main(
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     window_size: Annotated[int | None, typer.Option(help="Tokens of a window.", show_default="the model's")] = None,
     requests: Annotated[int, typer.Option(min=2, help="Short requests, one at a time and all at once.")] = 64,
+    processes: Annotated[int, typer.Option(min=1, help="Which share them, when all are sent at once.")] = 8,
     long: Annotated[int, typer.Option(min=100, help="Words of the request during which /health is asked.")] = 60_000,
     clients: Annotated[int, typer.Option(min=1, help="Clients of the mixed load.")] = 64,
     seconds: Annotated[float, typer.Option(min=1, help="How long they go on.")] = 60,
@@ -52,12 +55,12 @@ def main(
         client.compress(FILLER, QUERY)  # warm-up
         texts = [text(SHORT, rng) for _ in range(requests)]
         tokens = client.count_tokens(texts[0])
-        alone = timed(lambda: [checked(client, one) for one in texts])
-        with ThreadPoolExecutor(requests) as pool:
-            together = timed(lambda: list(pool.map(lambda one: checked(client, one), texts)))
+        shares = [texts[i::processes] for i in range(min(processes, requests))]
+        alone = statistics.median(asked(url, [texts], at_once=False) for _ in range(ROUNDS))
+        together = statistics.median(asked(url, shares, at_once=True) for _ in range(ROUNDS))
         typer.echo(
-            f"{requests} requests of {tokens} tokens: one at a time {requests / alone:.1f}/s, all at once "
-            f"{requests / together:.1f}/s ({alone / together:.1f}x)"
+            f"{requests} requests of {tokens} tokens: one at a time {requests / alone:.1f}/s, all at once from "
+            f"{len(shares)} processes {requests / together:.1f}/s ({alone / together:.1f}x; medians of {ROUNDS})"
         )
         sent = text(long, rng)
         tokens = client.count_tokens(sent)
@@ -121,11 +124,37 @@ def text(words: int, rng: random.Random) -> str:
 
 def checked(client: CprsClient, sent: str) -> None:
     """Compresses, and fails if the reply is that of another request, or of none."""
-    result = client.compress(sent, QUERY, max_tokens=60)
+    check(client.compress(sent, QUERY, max_tokens=TOKENS), sent)
+
+
+def check(result: Compression, sent: str) -> None:
     number = sent.split("locker ")[1].split(".")[0]
     own = all(sent[span.start : span.end] == span.text for span in result.spans)
     if not own or number not in result.text:
         raise CprsError(f"the reply is not that of its request: {result.text[:200]!r}")
+
+
+def asked(url: str, parts: list[list[str]], at_once: bool) -> float:
+    """The seconds until all texts have been answered, each part of them sent by a process of its own."""
+    asking = [other("ask", url, len(part) if at_once else 1) for part in parts]
+    for one, part in zip(asking, parts, strict=True):
+        for sent in part:
+            one.stdin.write(json.dumps({"text": sent, "query": QUERY, "max_tokens": TOKENS}).encode() + b"\n")
+        one.stdin.write(b"\n")
+        one.stdin.flush()
+        one.stdout.readline()  # it is connected
+    began = time.perf_counter()
+    for one in asking:
+        one.stdin.write(b"\n")
+        one.stdin.flush()
+    replies = [[one.stdout.readline() for _ in part] for one, part in zip(asking, parts, strict=True)]
+    seconds = time.perf_counter() - began
+    for one in asking:
+        one.communicate()
+    for part, lines in zip(parts, replies, strict=True):
+        for sent, line in zip(part, lines, strict=True):
+            check(wire.results(line, [sent])[0], sent)
+    return seconds
 
 
 @contextmanager
@@ -142,10 +171,10 @@ def pulse(url: str) -> Iterator[list[float]]:
             raise CprsError("/health did not answer")
 
 
-def other(what: str, url: str) -> subprocess.Popen[bytes]:
+def other(what: str, url: str, *numbers: int) -> subprocess.Popen[bytes]:
     """One of ``clients.py``."""
     host, port = url.removeprefix("http://").split(":")
-    command = [sys.executable, str(HERE / "clients.py"), what, host, port]
+    command = [sys.executable, str(HERE / "clients.py"), what, host, port, *map(str, numbers)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
