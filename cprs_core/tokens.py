@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -28,7 +29,7 @@ _BLOCK_BORDER = re.compile(r"(?<=\S\n)(?=[^\W_])|(?<=[^\W_])(?= [^\W_]|。)")
 _BLOCK, _FURTHEST = 10_000, 400_000  # characters of a block: a small one stays in the caches; a border may be far away
 _SHORT = 2_000  # characters that are tokenised faster than threads for them wake up
 _FIRST = 4  # blocks tokenised together, so that a model can begin
-_TOGETHER = 32  # and later on: the tokenizer's own records take several hundred bytes a token
+_TOGETHER = 16  # and later on: the tokenizer's own records take several hundred bytes a token
 
 
 @dataclass(frozen=True)
@@ -162,17 +163,27 @@ class TextTokenizer:
 
     def _encode(self, texts: Sequence[str]) -> Iterator[tuple[int, int, Any]]:
         """Encodings of all texts, block by block: the number of the text, where the block begins, and its encoding."""
-        blocks = ((number, start, end) for number, text in enumerate(texts) for start, end in _blocks(text))
-        together = _FIRST
-        while some := list(islice(blocks, together)):
-            together = min(2 * together, _TOGETHER)
-            parts = [texts[number][start:end] for number, start, end in some]
-            if len(parts) == 1 and len(parts[0]) <= _SHORT:
-                encodings = [self._backend.encode(parts[0], add_special_tokens=False)]
-            else:
-                encodings = self._backend.encode_batch(parts, add_special_tokens=False)
-            for (number, start, _), encoding in zip(some, encodings, strict=True):
-                yield number, start, encoding
+        blocks = ((number, start, text[start:end]) for number, text in enumerate(texts) for start, end in _blocks(text))
+        some = list(islice(blocks, _FIRST))
+        if len(some) < _FIRST:
+            yield from self._encoded(some)
+            return
+        with ThreadPoolExecutor(1) as ahead:  # so that whoever takes them need not wait for the next ones
+            coming = ahead.submit(self._encoded, some)
+            together = _FIRST
+            while some:
+                together = min(2 * together, _TOGETHER)
+                some, done = list(islice(blocks, together)), coming.result()
+                coming = ahead.submit(self._encoded, some)
+                yield from done
+
+    def _encoded(self, blocks: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, Any]]:
+        parts = [part for _, _, part in blocks]
+        if len(parts) == 1 and len(parts[0]) <= _SHORT:
+            encodings = [self._backend.encode(parts[0], add_special_tokens=False)]
+        else:
+            encodings = self._backend.encode_batch(parts, add_special_tokens=False)
+        return [(number, start, encoding) for (number, start, _), encoding in zip(blocks, encodings, strict=True)]
 
     def prefix(self, pieces: Sequence[str | Control]) -> NDArray[np.int32]:
         """Ids of a rendered instruction.
