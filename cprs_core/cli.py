@@ -246,11 +246,10 @@ def _write(text: str, out: Path | None) -> None:
 
 
 def _summarise(results: list[Compression]) -> None:
-    read, kept = (sum(getattr(result, name) for result in results) for name in ("input_tokens", "kept_tokens"))
-    pieces = sum(len(result.spans) for result in results)
-    share = f"{kept / read:.1%}" if read else "0%"
-    _errors.print(f"kept {kept:,} of {read:,} tokens ({share}) in {pieces} spans, {results[0].seconds:.1f} s", style="dim")
-    if not pieces:
+    from .views.stretches import summary
+
+    _errors.print(f"{summary(*results)}, {results[0].seconds:.1f} s", style="dim")
+    if not any(result.spans for result in results):
         _errors.print(
             "nothing in there seems to matter for the query; --max-tokens keeps the best of it anyway", style="dim"
         )

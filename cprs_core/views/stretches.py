@@ -40,10 +40,12 @@ def stretches(result: Compression, shown: int) -> Iterator[Stretch]:
     yield from _left_out(result.source, last, len(result.source), shown)
 
 
-def summary(result: Compression) -> str:
-    """How much was kept, in words."""
-    spans = "1 span" if len(result.spans) == 1 else f"{len(result.spans):,} spans"
-    return f"kept {result.kept_tokens:,} of {result.input_tokens:,} tokens ({result.ratio:.1%}) in {spans}"
+def summary(*results: Compression) -> str:
+    """How much was kept of all of them, in words."""
+    read, kept = (sum(getattr(result, name) for result in results) for name in ("input_tokens", "kept_tokens"))
+    pieces = sum(len(result.spans) for result in results)
+    spans = "1 span" if pieces == 1 else f"{pieces:,} spans"
+    return f"kept {kept:,} of {read:,} tokens ({kept / read if read else 0:.1%}) in {spans}"
 
 
 def parts(result: Compression, span: Span) -> Iterator[Stretch]:
