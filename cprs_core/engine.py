@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import chain, cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,9 +60,16 @@ class Engine:
             yield from results
 
     def _batches(self, windows: Iterable[Window]) -> Iterator[list[Window]]:
-        """Neighbours that go together, within the budget."""
+        """Neighbours that go together, within the budget. The first window goes alone to a GPU, if it is long: that begins
+        while the others are cut."""
         batch: list[Window] = []
         tokens = 0
+        windows = iter(windows)
+        first = next(windows, None)
+        if first is not None and self.ahead and 4 * len(first) >= self.batch_tokens:
+            yield [first]
+        elif first is not None:
+            windows = chain([first], windows)
         for window in windows:
             full = tokens + len(window) > self.batch_tokens
             if batch and (full or not window.goes_with(batch[0])):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _NONE = np.empty(0, np.int32), 0
+_BEHIND = 8  # by how many windows the units are behind: first every GPU gets something to do
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,21 @@ class Job:
     guesses: NDArray[np.float32] | None = None
 
     def engine_windows(self) -> Iterator[Window]:
-        """What runs through the model. Meanwhile, bit by bit, the text is tokenised and cut and its units are found, so that
-        no GPU waits for all of that."""
+        """What runs through the model. Meanwhile, bit by bit, the text is tokenised and cut and, behind that, its units are
+        found, so that no GPU waits for all of that."""
         self.ranges.clear()
         known = self.skim or "units" in vars(self)
         coming, found = iter(()) if known else find_units(self.text, self.instruction.unit), []
+        behind: deque[int] = deque()
         for (ids, end), _ in pairwise(chain(self._cut(), [_NONE])):  # once it is known whether it is the last
             yield Window(ids, self.prefix, self.tag_ids, self.skim)
-            for unit in coming:
-                found.append(unit)
-                if unit[1] >= end:
-                    break
+            behind.append(end)
+            if len(behind) > _BEHIND:
+                end = behind.popleft()
+                for unit in coming:
+                    found.append(unit)
+                    if unit[1] >= end:
+                        break
         if not known:
             vars(self)["units"] = array(chain(found, coming))
 

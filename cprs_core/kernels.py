@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 HEAD_SIZES = (32, 64, 128)
-_LOG2_E = 1.4426950408889634
+LOG2_E = 1.4426950408889634
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, borders: Tensor, longest: int, scale: float, causal: bool) -> Tensor:
@@ -23,7 +23,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, borders: Tensor, longest: int, scale
     with torch.cuda.device(q.device):
         grid = (triton.cdiv(longest, rows), heads, len(borders) - 1)
         _attend[grid](
-            *(q, k, v, mixed, borders, scale * _LOG2_E, heads // k.shape[1]),
+            *(q, k, v, mixed, borders, scale * LOG2_E, heads // k.shape[1]),
             *(
                 q.stride(0),
                 q.stride(1),

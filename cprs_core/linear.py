@@ -101,17 +101,24 @@ class DynamicInt8:
         return product if self._bias is None else product.add_(self._bias)
 
 
-def padded(x: Tensor) -> Tensor:
-    """x [L, ...] with so many rows that there are few different numbers of them; what is in the last ones does not matter.
+def rows(length: int, device: torch.device) -> int:
+    """With how many rows products are computed, so that there are few different numbers of them.
 
-    On CPUs, torch compiles 16-bit kernels for each number of rows and keeps them all, megabytes each.
+    On CPUs, torch compiles 16-bit kernels for each number and keeps them all, megabytes each; on GPUs, cuBLAS looks for a
+    kernel anew, and memory that was enough for one number is too small for the next.
     """
-    length = len(x)
-    step = min(64, 1 << max(length - 1, 32).bit_length() - 3)  # a quarter of the power of two below, from 8 to 64
-    if x.device.type != "cpu" or x.dtype == torch.float32 or length % step == 0:
+    largest = 64 if device.type == "cpu" else 128  # rows that a kernel computes together anyway
+    step = min(largest, 1 << max(length - 1, 32).bit_length() - 3)  # or a quarter of the power of two below, from 8 on
+    return -(-length // step) * step
+
+
+def padded(x: Tensor) -> Tensor:
+    """x [L, ...] with so many :func:`rows`; what is in the last ones does not matter."""
+    length, more = len(x), rows(len(x), x.device)
+    if more == length or (x.device.type == "cpu" and x.dtype == torch.float32):
         return x
-    longer = x.new_zeros(-(-length // step) * step, *x.shape[1:])
-    longer[:length] = x
+    longer = x.new_empty(more, *x.shape[1:])
+    longer[:length], longer[length:] = x, 0
     return longer
 
 

@@ -69,10 +69,10 @@ class Sequences:
     rest: Tensor
     prefix: Tensor
 
-    def join(self, own: Tensor, prefixes: Tensor) -> Tensor:
-        """The row of [L, ...] from the windows' own tokens [T, ...] and all prefixes."""
-        row = own.new_empty(len(self.positions), *own.shape[1:])
-        return row.index_copy_(0, self.own, own).index_copy_(0, self.rest, prefixes.index_select(0, self.prefix))
+    def row(self, prefixes: Tensor) -> Tensor:
+        """A row [L, ...] in which all prefixes are; the windows' own tokens are to come."""
+        row = prefixes.new_empty(len(self.positions), *prefixes.shape[1:])
+        return row.index_copy_(0, self.rest, prefixes.index_select(0, self.prefix))
 
 
 @dataclass(frozen=True)
@@ -124,19 +124,16 @@ class PackedDecoder:
             self._steps = fused
             if self._attention is _flash and shape.head_dim in kernels.HEAD_SIZES:
                 self._attention = _triton
+                if _runs_on_hopper(self.device, self.embedding.dtype, shape.head_dim):
+                    self._attention = _hopper
 
     def prefixes(self, ids: Sequence[NDArray[np.int32]]) -> Prefixes:
         """Runs prefixes, each [p], through the causal layers."""
         lengths = [len(part) for part in ids]
         sequences = self._sequences([0] * len(ids), [0], lengths)
         qkv: list[Tensor] = []
-
-        def attend(part: Tensor) -> Tensor:
-            qkv.append(part)
-            return self._attend(part, sequences, causal=True)
-
-        early = self._run(self._causal[: self._behind], self.embed(ids), sequences.positions, attend)
-        hidden = self._run(self._causal[self._behind :], early, sequences.positions, attend)
+        early = self._run(self._causal[: self._behind], self.embed(ids), sequences, kept=qkv)
+        hidden = self._run(self._causal[self._behind :], early, sequences, kept=qkv)
         return Prefixes(lengths, qkv, early, hidden)
 
     def states(self, ids: Sequence[NDArray[np.int32]], parts: Parts) -> Tensor:
@@ -157,37 +154,44 @@ class PackedDecoder:
 
     def _lower(self, x: Tensor, parts: Parts, sequences: Sequences, end: int) -> Tensor:
         """States [T, H] of windows' own tokens through the causal layers before ``end``."""
-        shared = iter(parts.prefixes.qkv)
-
-        def attend(qkv: Tensor) -> Tensor:
-            row = sequences.join(qkv, next(shared))
-            return self._attend(row, sequences, causal=True).index_select(0, sequences.own)
-
-        return self._run(self._causal[:end], x, sequences.positions.index_select(0, sequences.own), attend)
+        return self._run(self._causal[:end], x, sequences, shared=parts.prefixes.qkv)
 
     def _upper(self, layers: Sequence[Layer], x: Tensor, prefixes: Tensor, sequences: Sequences, norm: Tensor) -> Tensor:
         """The same states, and those of all prefixes, through bidirectional layers and a norm."""
-
-        def attend(qkv: Tensor) -> Tensor:
-            return self._attend(qkv, sequences, causal=False)
-
-        x = self._run(layers, sequences.join(x, prefixes), sequences.positions, attend)
+        x = self._run(layers, sequences.row(prefixes).index_copy_(0, sequences.own, x), sequences, causal=False)
         return self._steps.normed(x.index_select(0, sequences.own), norm, self.shape.eps)
 
-    def _run(self, layers: Sequence[Layer], x: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """States [L, H] through layers; ``attend`` takes queries, keys and values [L, heads, D] to the mixed values."""
+    def _run(
+        self,
+        layers: Sequence[Layer],
+        x: Tensor,
+        sequences: Sequences,
+        *,
+        causal: bool = True,
+        shared: Sequence[Tensor] | None = None,
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        """States through layers: [L, H], or with what the prefixes ``shared`` in each layer those of windows' own tokens
+        [T, H]. ``kept`` gets the queries, keys and values of each layer."""
         shape = self.shape
+        own, positions = None, sequences.positions
+        if shared is not None:
+            own, positions = sequences.own, positions.index_select(0, sequences.own)
+        cos, sin = self._angles(positions, x.dtype)
         length, x = len(x), padded(x)
-        cos, sin = map(padded, self._angles(positions, x.dtype))
         down: Tensor | None = None
-        for layer in layers:
+        for index, layer in enumerate(layers):
             if down is None:
                 states = self._steps.normed(x, layer.norm, shape.eps, layer.qkv.encode)
             else:
                 x, states = self._steps.add_normed(x, down, layer.norm, shape.eps, layer.qkv.encode)
-            qkv = layer.qkv(states).unflatten(-1, (-1, shape.head_dim))
-            qkv = self._steps.rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps)
-            out = layer.out(self._steps.encoded(padded(attend(qkv[:length])), layer.out.encode))
+            qkv = layer.qkv(states)[:length].unflatten(-1, (-1, shape.head_dim))
+            into = None if shared is None else (sequences.row(shared[index]), own)
+            qkv = self._steps.rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps, into)
+            if kept is not None:
+                kept.append(qkv)
+            mixed = self._attend(qkv, sequences, causal=causal)
+            out = layer.out(self._steps.encoded(mixed, layer.out.encode, own))
             x, states = self._steps.add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
             down = layer.down(self._steps.gated(layer.gate_up(states), layer.down.encode))
         return x[:length] if down is None else x[:length] + down[:length]
@@ -231,6 +235,24 @@ def _has_triton() -> bool:
     return False
 
 
+def _runs_on_hopper(device: torch.device, dtype: torch.dtype, size: int) -> bool:
+    try:
+        from . import hopper
+    except ImportError:  # Gluon is not in every triton
+        return False
+    return hopper.works(device, dtype, size)
+
+
+def _hopper(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, causal: bool) -> Tensor:
+    """Attention within sequences [L, heads, D] by our own kernel for Hopper GPUs, where there is a long one."""
+    from .hopper import SHORTEST, attend
+
+    longest = max(sequences.lengths)
+    if longest < SHORTEST:
+        return _triton(q, k, v, sequences, scale, causal)
+    return attend(q, k, v, sequences.borders, longest, scale, causal)
+
+
 def _triton(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, causal: bool) -> Tensor:
     """Attention within sequences [L, heads, D] by our own kernel, which is faster than torch's for sequences in a row."""
     from .kernels import attend
@@ -252,7 +274,8 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, scale: float, c
     end = 0
     for length in sequences.lengths:
         part, end = slice(end, end + length), end + length
-        one_q, one_k, one_v = (padded(x[part]).transpose(0, 1)[None] for x in (q, k, v))
+        ready = (x[part] if x.is_cuda else padded(x[part]) for x in (q, k, v))
+        one_q, one_k, one_v = (x.transpose(0, 1)[None] for x in ready)
         mask, size = None, one_q.shape[2]
         if size > length and not causal:  # a causal token sees nothing behind it anyway
             mask = torch.zeros(size, dtype=q.dtype)

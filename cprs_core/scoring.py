@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Linear
+from .linear import Linear, padded
 from .packed import PackedDecoder, Parts, Prefixes, Take, taken
 from .shape import Shape
 
@@ -97,9 +97,9 @@ class PackedScorer:
             none, any_tag = torch.zeros_like(guesses), guesses.new_ones(len(guesses), words - 1)
             return torch.cat([none, guesses, 1 - guesses, none, any_tag], 1)
         tag_ids = self._decoder.send(windows[0].tag_ids.astype(np.int64))
-        hidden = self._decoder.states(ids, parts)
+        hidden = padded(self._decoder.states(ids, parts))
         tags = None if self._words is None else hidden @ self._words[tag_ids].T
-        return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)
+        return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)[: sum(parts.lengths)]
 
 
 class PlainScorer:

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Encoded
+from .linear import Encoded, padded
 
 Encode = Callable[[Tensor], Encoded]
 
 
-def encoded(x: Tensor, encode: Encode) -> Encoded:
-    return encode(x)
+def encoded(x: Tensor, encode: Encode, places: Tensor | None = None) -> Encoded:
+    """States [L, n], or those at some places int64 [T], ready for a product."""
+    return encode(padded(x if places is None else x.index_select(0, places)))
 
 
 def normed(x: Tensor, weight: Tensor, eps: float, encode: Encode | None = None) -> Any:
@@ -42,8 +43,10 @@ def rotated(
     kv_heads: int,
     head_norms: tuple[Tensor, Tensor] | None,
     eps: float,
+    into: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Queries, keys and values [L, heads + 2 * kv_heads, D], the first two normed, if so asked, and turned in place."""
+    """Queries, keys and values [L, heads + 2 * kv_heads, D], the first two normed, if so asked, and turned: in place, or
+    into a longer row at places int64 [L]."""
     if head_norms is not None:
         q, k, _ = qkv.split([heads, kv_heads, kv_heads], 1)
         q.copy_(normed(q, head_norms[0], eps))
@@ -52,7 +55,7 @@ def rotated(
     turned = (left * cos).addcmul_(right, sin, value=-1)
     right.mul_(cos).addcmul_(left, sin)
     left.copy_(turned)
-    return qkv
+    return qkv if into is None else into[0].index_copy_(0, into[1], qkv)
 
 
 def gated(gate_up: Tensor, encode: Encode) -> Encoded:

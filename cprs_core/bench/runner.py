@@ -15,7 +15,7 @@ from ..terminal import short
 from .agreement import agreement
 from .host import host_alone, model_alone
 from .measure import measure, release
-from .options import Options
+from .options import RANDOM_7B, Options
 from .sides import Side, open_plain, open_side, sides
 from .start import start
 from .texts import QUERIES, Texts
@@ -23,6 +23,7 @@ from .texts import QUERIES, Texts
 Figures = tuple[int, list[float], dict[str, Any]]
 """Tokens, seconds and other figures of a :class:`Row`."""
 
+KEPT = 0.05  # of each text, about what trained weights keep; random ones would keep nearly all, and that takes time too
 _COMPARED = 16_000  # tokens whose scores are compared, at most, for each query
 
 
@@ -79,6 +80,7 @@ class Bench:
     def __init__(self, options: Options, watch: Callable[[str], None]) -> None:
         self._options, self._watch = options, watch
         self._device = devices.resolve_devices(options.device)[0]
+        self._ratio = KEPT if options.model == RANDOM_7B else None
         self._texts: Texts | None = None
         self._expected: list[TokenScores] = []
 
@@ -119,7 +121,7 @@ class Bench:
         text = self._of(compressor).text(size)
         tokens, seconds, figures = self._compress(compressor, [text])
         alone = host_alone(compressor)
-        host = measure(lambda: alone.compress(text, QUERIES[0]), self._options.runs, self._device).seconds
+        host = measure(lambda: alone.compress(text, QUERIES[0], ratio=self._ratio), self._options.runs, self._device).seconds
         figures |= {"host_seconds": host, "host_share": median(host) / median(seconds)}
         if compressor.checkpoint.skim is None:
             model = measure(model_alone(compressor, text, QUERIES[0]), self._options.runs, self._device).seconds
@@ -159,8 +161,12 @@ class Bench:
         engine = compressor.engine
         enough = 2 * len(engine.scorers) * max(engine.batch_tokens, compressor.window_size) / tokens
         some = texts[: int(enough * len(texts)) + 1] if len(texts) > 1 else [texts[0][: int(enough * len(texts[0])) + 1]]
-        compressor.compress_documents(some, QUERIES[0])
-        measured = measure(lambda: compressor.compress_documents(texts, QUERIES[0]), self._options.runs, self._device)
+
+        def compress(parts: list[str]) -> object:
+            return compressor.compress_documents(parts, QUERIES[0], ratio=self._ratio)
+
+        compress(some)
+        measured = measure(lambda: compress(texts), self._options.runs, self._device)
         figures = {"gpu_bytes": measured.gpu_bytes, "host_bytes": measured.host_bytes}
         return tokens, measured.seconds, figures | {"batch_tokens": engine.batch_tokens}
 

@@ -78,6 +78,7 @@ def test_rows_that_are_filled_up_change_nothing(monkeypatch):
         expected = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
         monkeypatch.setattr("cprs_core.packed.padded", filled)
         monkeypatch.setattr("cprs_core.linear.padded", filled)
+        monkeypatch.setattr("cprs_core.steps.padded", filled)
         found = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
