@@ -102,6 +102,20 @@ def test_the_first_result_waits_for_its_own_batch_only():
     assert len(fake.batches) == 1
 
 
+@pytest.mark.parametrize(("first", "batches"), [(300, [[300], [280, 290], [310]]), (200, [[200, 280, 290], [310]])])
+def test_a_gpu_gets_a_long_first_window_at_once(first, batches):
+    taken, fake = [], FakeScorer()
+    given = windows([first, 280, 290, 310])
+    score = fake.score
+    fake.score = lambda *batch: taken.append(len(left)) or score(*batch)
+    left = list(given)
+    engine = Engine([fake], batch_tokens=900)
+    engine.ahead = 1
+    check(list(engine.run(left.pop(0) for _ in given)), given, fake)
+    assert fake.batches == batches
+    assert taken[0] == (3 if first == 300 else 0)
+
+
 def test_nothing_gives_nothing():
     assert list(Engine([FakeScorer()]).run([])) == []
 
