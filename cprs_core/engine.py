@@ -49,9 +49,9 @@ class Engine:
 
     def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
         """Scores windows; results come in the order of the windows, a batch at a time."""
-        turns = cycle([(scorer, Memory()) for scorer in self.scorers])
+        memory: Memory = {}
         waiting: deque[_Results] = deque()
-        for batch, (scorer, memory) in zip(self._batches(windows), turns, strict=False):
+        for batch, scorer in zip(self._batches(windows), cycle(self.scorers), strict=False):
             for results in self._launch(batch, scorer, memory):
                 waiting.append(results)
                 while len(waiting) > self.ahead:

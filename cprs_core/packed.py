@@ -87,6 +87,11 @@ class Prefixes:
     early: Tensor
     hidden: Tensor
 
+    def to(self, device: torch.device) -> Prefixes:
+        """The same on another device; the host does not wait for it."""
+        early, hidden, *qkv = (x.to(device, non_blocking=True) for x in (self.early, self.hidden, *self.qkv))
+        return Prefixes(self.lengths, qkv, early, hidden)
+
 
 @dataclass(frozen=True)
 class Parts:

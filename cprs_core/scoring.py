@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from .model import TokenCritic
 
-Memory = dict[tuple[bytes, ...], Prefixes]
+Memory = dict[tuple[bytes, ...], dict[torch.device, Prefixes]]
+"""The prefixes of the last batch, by their ids, on each device that needed them."""
 
 _PADDING = 1.15  # the longest of windows that are padded to one length may be this much longer than the shortest
 
@@ -61,7 +62,7 @@ class Scorer(Protocol):
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
         """float32 [tokens of all windows, 4 + T]: probabilities of the labels and of the tags, which are the same for all
         windows; a skimmer's guess is the probability of I. ``memory`` keeps from one batch of a call to the next what they
-        share."""
+        share, for replicas too."""
         ...
 
 
@@ -84,11 +85,9 @@ class PackedScorer:
         names = [window.prefix.tobytes() for window in windows]
         distinct = dict(zip(names, (window.prefix for window in windows), strict=True))
         key = tuple(distinct)
-        if key not in memory:
-            memory.clear()
-            memory[key] = self._decoder.prefixes(list(distinct.values()))
         numbers = {name: number for number, name in enumerate(key)}
-        parts = Parts([len(window.ids) for window in windows], [numbers[name] for name in names], memory[key])
+        prefixes = self._prefixes(key, list(distinct.values()), memory)
+        parts = Parts([len(window.ids) for window in windows], [numbers[name] for name in names], prefixes)
         ids, words = [window.ids for window in windows], len(windows[0].tag_ids)
         if windows[0].skim:
             if self._skim is None:
@@ -100,6 +99,16 @@ class PackedScorer:
         hidden = padded(self._decoder.states(ids, parts))
         tags = None if self._words is None else hidden @ self._words[tag_ids].T
         return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)[: sum(parts.lengths)]
+
+    def _prefixes(self, key: tuple[bytes, ...], ids: list[NDArray[np.int32]], memory: Memory) -> Prefixes:
+        """Run here, or brought from a replica: many small kernels take longer than a few copies."""
+        if key not in memory:
+            memory.clear()
+            memory[key] = {self.device: self._decoder.prefixes(ids)}
+        there = memory[key]
+        if self.device not in there:
+            there[self.device] = next(iter(there.values())).to(self.device)
+        return there[self.device]
 
 
 class PlainScorer:

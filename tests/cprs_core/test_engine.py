@@ -9,6 +9,7 @@ from fakes import TableScorer, check, packed_scorer
 
 from cprs_core.engine import Engine
 from cprs_core.errors import CprsError, OutOfMemoryError
+from cprs_core.packed import PackedDecoder
 from cprs_core.scoring import PlainScorer, Window
 
 
@@ -70,14 +71,18 @@ def test_replicas_take_turns_and_results_come_in_order():
     assert sum(len(batch) for fake in (fakes[0], fakes[2]) for batch in fake.batches) < 20
 
 
-def test_each_replica_has_a_memory_of_its_own():
-    class Remembers(FakeScorer):
-        def score(self, windows, memory):
-            assert memory.setdefault("mine", self) is self
-            return super().score(windows, memory)
-
-    given = windows([40] * 9)
-    check(list(Engine([Remembers(), Remembers()], batch_tokens=100).run(given)), given, Remembers())
+def test_a_prefix_is_run_by_one_replica_for_all(tiny_model, monkeypatch):
+    runs, prefixes = [], PackedDecoder.prefixes
+    monkeypatch.setattr(PackedDecoder, "prefixes", lambda decoder, ids: runs.append(len(ids)) or prefixes(decoder, ids))
+    replicas = [packed_scorer(tiny_model) for _ in range(3)]
+    replicas[1].device = torch.device("cpu", 0)  # as on another one
+    given = [*windows([40] * 9), *windows([40] * 9, seed=1)]
+    expected = list(Engine(replicas[:1], batch_tokens=100).run(given))
+    runs.clear()
+    found = list(Engine(replicas, batch_tokens=100).run(given))
+    assert runs == [1, 2, 1]  # one, both where they meet, the other
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.label_probs, other.label_probs)
 
 
 def test_windows_are_taken_as_needed():
