@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,16 +301,17 @@ class ContextCompressor:
         groups = [slice(None)] if shared_budget else [slice(i, i + 1) for i in range(len(jobs))]
         parts = self._scored(jobs, limit, progress, threshold, self._asked(jobs, groups, max_tokens, ratio))
         budgets = [max_tokens if ratio is None else int(ratio * _size(jobs[group])) for group in groups]
+        count = cache(self.checkpoint.tokenizer.count)  # a result asks for what its budget asked for
         chosen: list[Ranges] = []
         least: list[float | None] = []
         for group, budget in zip(groups, budgets, strict=True):
-            chosen += select(parts[group], budget, threshold, share, self.checkpoint.tokenizer.count)
+            chosen += select(parts[group], budget, threshold, share, count)
             reached = threshold
             if budget is None:  # of words it is single tokens that reach the limit
                 reached = max(limit or 0, share_of_best(parts[group], share)) if instruction.unit != "word" else None
             least += [reached or None] * len(parts[group])
         seconds = time.perf_counter() - began
-        return [self._result(*each, seconds) for each in zip(jobs, parts, chosen, least, strict=True)]
+        return [self._result(*each, count, seconds) for each in zip(jobs, parts, chosen, least, strict=True)]
 
     def _scored(
         self,
@@ -338,15 +340,16 @@ class ContextCompressor:
 
     def _results(self, jobs: Sequence[Job], report: Report) -> Iterator[WindowScores]:
         """The scores of all windows of jobs, in order."""
-        expected = [job.about for job in jobs]
-        report.expect(sum(expected))
 
         def windows() -> Iterator[Window]:
+            expected = [job.about for job in jobs]
+            report.expect(sum(expected))
             for job, about in zip(jobs, expected, strict=True):
                 yield from job.engine_windows()
                 report.expect(len(job.ranges) - about)
 
-        return self.engine.run(windows())
+        shared = jobs[0].prefix if jobs and all(job.prefix is jobs[0].prefix for job in jobs) else None
+        return self.engine.run(windows(), shared)
 
     def _asked(
         self, jobs: Sequence[Job], groups: Sequence[slice], max_tokens: int | None, ratio: float | None
@@ -383,13 +386,15 @@ class ContextCompressor:
             for job, is_long in zip(jobs, long, strict=True)
         ]
 
-    def _result(self, job: Job, part: Scored, ranges: Ranges, limit: float | None, seconds: float) -> Compression:
+    def _result(
+        self, job: Job, part: Scored, ranges: Ranges, limit: float | None, count: Callable[[str], int], seconds: float
+    ) -> Compression:
         tags = job.instruction.tags
         return Compression(
             source=job.text,
             spans=tuple(Span(start, end, job.text[start:end], score, tags[tag]) for start, end, score, tag in ranges),
             input_tokens=len(job.tokens),
-            kept_tokens=self.checkpoint.tokenizer.count(kept_text(job.text, ranges)),
+            kept_tokens=count(kept_text(job.text, ranges)),
             query=job.query,
             instruction=job.instruction.prompt,
             model=self.model_name,

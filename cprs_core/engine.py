@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, cycle
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CPU_TOKENS = 2048  # a CPU gains nothing from more at once, and its caches lose
-_GPU_BYTES = 2 * 2**30  # of activations: enough to keep any GPU busy
-_GPU_TOKENS = 2**18
+_GPU_BYTES = 2 * 2**30  # of activations, at least: enough to keep any GPU busy
+_GPU_WHOLE = 14 * 2**30  # what weights leave of these, if it is more, makes larger batches, which are a bit faster
+_GPU_TOKENS = 2**16
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,17 @@ class Engine:
 
     def __init__(self, scorers: Sequence[Scorer], *, batch_tokens: int | None = None) -> None:
         self.scorers, self.device = scorers, scorers[0].device
-        self.batch_tokens = batch_tokens or min(map(_batch_tokens, scorers))
+        self.batch_tokens = batch_tokens or min(_batch_tokens(scorer, len(scorers)) for scorer in scorers)
         gpus = sum(scorer.device.type == "cuda" for scorer in scorers)
         self.ahead = max(0, 2 * gpus - 1)  # batches on their way: while a GPU works, its next one waits
 
-    def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
-        """Scores windows; results come in the order of the windows, a batch at a time."""
+    def run(self, windows: Iterable[Window], prefix: NDArray[np.int32] | None = None) -> Iterator[WindowScores]:
+        """Scores windows; results come in the order of the windows, a batch at a time. If all have the same ``prefix``, a
+        GPU begins with it while the first of them is cut."""
         memory: Memory = {}
+        if prefix is not None and self.ahead:
+            with suppress(torch.OutOfMemoryError):  # then the first batch says so
+                self.scorers[0].begin(prefix, memory)
         waiting: deque[_Results] = deque()
         for batch, scorer in zip(self._batches(windows), cycle(self.scorers), strict=False):
             for results in self._launch(batch, scorer, memory):
@@ -60,17 +66,17 @@ class Engine:
             yield from results
 
     def _batches(self, windows: Iterable[Window]) -> Iterator[list[Window]]:
-        """Neighbours that go together, within the budget. The first window goes alone to a GPU, if it is long: that begins
-        while the others are cut."""
+        """Neighbours that go together, within the budget. To each GPU a first window goes alone, as long as these are long:
+        it begins while others are cut."""
         batch: list[Window] = []
         tokens = 0
-        windows = iter(windows)
-        first = next(windows, None)
-        if first is not None and self.ahead and 4 * len(first) >= self.batch_tokens:
-            yield [first]
-        elif first is not None:
-            windows = chain([first], windows)
+        alone = (self.ahead + 1) // 2
         for window in windows:
+            if alone and 8 * len(window) >= self.batch_tokens:
+                alone -= 1
+                yield [window]
+                continue
+            alone = 0
             full = tokens + len(window) > self.batch_tokens
             if batch and (full or not window.goes_with(batch[0])):
                 yield batch
@@ -124,11 +130,13 @@ class _Results:
             yield WindowScores(part[:, :4], part[:, 4:])
 
 
-def _batch_tokens(scorer: Scorer) -> int:
+def _batch_tokens(scorer: Scorer, replicas: int) -> int:
+    """Several replicas share a text, so that each gets smaller parts of it."""
     if scorer.device.type == "cpu":
         return _CPU_TOKENS
-    free = 2 * _GPU_BYTES
+    wanted = _GPU_BYTES
     if scorer.device.type == "cuda":
-        free = torch.cuda.mem_get_info(scorer.device)[0]
-        free += torch.cuda.memory_reserved(scorer.device) - torch.cuda.memory_allocated(scorer.device)
-    return max(1, min(_GPU_TOKENS, min(_GPU_BYTES, free // 2) // scorer.token_bytes))
+        weights = torch.cuda.memory_allocated(scorer.device)
+        free = torch.cuda.mem_get_info(scorer.device)[0] + torch.cuda.memory_reserved(scorer.device) - weights
+        wanted = min(max(_GPU_BYTES, (_GPU_WHOLE - weights) // replicas), free // 2)
+    return max(1, min(_GPU_TOKENS, wanted // scorer.token_bytes))

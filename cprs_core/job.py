@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-_NONE = np.empty(0, np.int32), 0
 _BEHIND = 8  # by how many windows the units are behind: first every GPU gets something to do
 
 
@@ -55,7 +54,7 @@ class Job:
         known = self.skim or "units" in vars(self)
         coming, found = iter(()) if known else find_units(self.text, self.instruction.unit), []
         behind: deque[int] = deque()
-        for (ids, end), _ in pairwise(chain(self._cut(), [_NONE])):  # once it is known whether it is the last
+        for ids, end in self._cut():
             yield Window(ids, self.prefix, self.tag_ids, self.skim)
             behind.append(end)
             if len(behind) > _BEHIND:
@@ -70,17 +69,19 @@ class Job:
     def _cut(self) -> Iterator[tuple[NDArray[np.int32], int]]:
         """Ids of each window, and at which character it ends; ``ranges`` gets its place."""
         if self.reading is not None:
-            for start, end in self.reading.windows.tolist():
-                self.ranges.append((start, end))
+            windows = self.reading.windows.tolist()
+            for (start, end), later in zip(windows, [*(begin for begin, _ in windows[1:]), None], strict=True):
+                self.ranges.append((start, end, later))
                 yield self.reading.ids[start:end], len(self.text)
             return
-        for start, tokens in plan(self.text, self.source, self.room, self.overlap):
-            self.ranges.append((start, start + len(tokens)))
+        for start, tokens, later in plan(self.text, self.source, self.room, self.overlap):
+            self.ranges.append((start, start + len(tokens), later))
             yield tokens.ids, int(tokens.ends[-1])
 
     @cached_property
-    def ranges(self) -> list[tuple[int, int]]:
-        """Where the windows are that have been cut, in tokens of the text, or of what is read of it."""
+    def ranges(self) -> list[tuple[int, int, int | None]]:
+        """Where the windows are that have been cut, in tokens of the text, or of what is read of it; and where the next one
+        begins, if there is one."""
         return []
 
     @property
@@ -139,8 +140,7 @@ class Job:
                 yield len(self.tokens)
             return
         for index, values in enumerate(results):
-            start, end = self.ranges[index]
-            later = self.ranges[index + 1][0] if index + 1 < len(self.ranges) else None
+            start, end, later = self.ranges[index]
             found = np.concatenate([values.label_probs, values.tag_probs], 1)
             if places is None:
                 merger.reach(end)

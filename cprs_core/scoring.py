@@ -65,6 +65,10 @@ class Scorer(Protocol):
         share, for replicas too."""
         ...
 
+    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
+        """Runs ahead what windows with this prefix share, if anything; the host does not wait for it."""
+        ...
+
 
 class PackedScorer:
     """Args:
@@ -99,6 +103,10 @@ class PackedScorer:
         hidden = padded(self._decoder.states(ids, parts))
         tags = None if self._words is None else hidden @ self._words[tag_ids].T
         return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)[: sum(parts.lengths)]
+
+    @torch.inference_mode()
+    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
+        self._prefixes((prefix.tobytes(),), [prefix], memory)
 
     def _prefixes(self, key: tuple[bytes, ...], ids: list[NDArray[np.int32]], memory: Memory) -> Prefixes:
         """Run here, or brought from a replica: many small kernels take longer than a few copies."""
@@ -140,6 +148,9 @@ class PlainScorer:
         tag_ids = torch.from_numpy(windows[0].tag_ids.astype(np.int64))
         tags = self._model.tag_logits(hidden[None], tag_ids)[0] if self._has_tags else None
         return _probabilities(self._model.label_logits(hidden), tags, len(tag_ids))
+
+    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
+        """Every window has its own here."""
 
     def _hidden(self, windows: Sequence[Window]) -> list[Tensor]:
         """The last hidden states [n, H] of each window's own tokens."""

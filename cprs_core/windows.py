@@ -38,7 +38,7 @@ def room(window_size: int, prefix_length: int, overlap: int = 0) -> int:
     return free
 
 
-def plan(text: str, tokens: Iterable[Tokens], room: int, overlap: int = 0) -> Iterator[tuple[int, Tokens]]:
+def plan(text: str, tokens: Iterable[Tokens], room: int, overlap: int = 0) -> Iterator[tuple[int, Tokens, int | None]]:
     """Cuts a text into windows, as far as it is tokenised.
 
     Args:
@@ -47,7 +47,8 @@ def plan(text: str, tokens: Iterable[Tokens], room: int, overlap: int = 0) -> It
         overlap: tokens that a window shares with the one before it.
 
     Yields:
-        Where each window begins, in tokens, and its tokens; together they cover all of them.
+        Where each window begins, in tokens; its tokens; and where the next one begins, None if it is the last. Together they
+        cover all tokens.
     """
     coming = iter(tokens)
     begin, rest = 0, joined([])  # the tokens from ``begin`` on, as far as they have been taken
@@ -64,11 +65,11 @@ def plan(text: str, tokens: Iterable[Tokens], room: int, overlap: int = 0) -> It
             or _unit_border(text, rest, "sentence", max(overlap, int(room - _SENTENCE_SLACK * room)), room)
             or _character_border(rest, overlap, room)
         )
-        yield begin, rest[:end]
         start = _character_border(rest, 0, end - overlap)
+        yield begin, rest[:end], begin + start
         begin, rest = begin + start, rest[start:]
     if len(rest):
-        yield begin, rest
+        yield begin, rest, None
 
 
 def cut(borders: NDArray[np.int64], n: int, room: int, overlap: int = 0) -> NDArray[np.int64]:

@@ -326,7 +326,7 @@ def test_scores_are_those_of_the_windows(sparse, sparse_model, prose, overlap):
     total, count = np.zeros((len(tokens), 6)), np.zeros((len(tokens), 1))
     windows = list(plan(prose, [tokens], room(160, len(prefix), overlap), overlap))
     assert len(windows) > 3
-    for start, part in windows:
+    for start, part, _ in windows:
         end = start + len(part)
         ids = torch.from_numpy(np.concatenate([prefix, tokens.ids[start:end]])).long()[None]
         output = sparse_model(ids, tag_ids=tag_ids)

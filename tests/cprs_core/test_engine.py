@@ -107,7 +107,7 @@ def test_the_first_result_waits_for_its_own_batch_only():
     assert len(fake.batches) == 1
 
 
-@pytest.mark.parametrize(("first", "batches"), [(300, [[300], [280, 290], [310]]), (200, [[200, 280, 290], [310]])])
+@pytest.mark.parametrize(("first", "batches"), [(300, [[300], [280, 290], [310]]), (100, [[100, 280, 290], [310]])])
 def test_a_gpu_gets_a_long_first_window_at_once(first, batches):
     taken, fake = [], FakeScorer()
     given = windows([first, 280, 290, 310])
@@ -119,6 +119,32 @@ def test_a_gpu_gets_a_long_first_window_at_once(first, batches):
     check(list(engine.run(left.pop(0) for _ in given)), given, fake)
     assert fake.batches == batches
     assert taken[0] == (3 if first == 300 else 0)
+
+
+def test_every_gpu_gets_a_long_window_of_its_own_first():
+    fakes = [FakeScorer(), FakeScorer()]
+    given = windows([280] * 8)
+    engine = Engine(fakes, batch_tokens=900)
+    engine.ahead = 3
+    check(list(engine.run(given)), given, fakes[0])
+    assert [fake.batches for fake in fakes] == [[[280], [280] * 3], [[280], [280] * 3]]
+
+
+def test_a_gpu_begins_with_the_prefix_before_the_first_window_is_cut(tiny_model):
+    scorer, given, log = packed_scorer(tiny_model), windows([40] * 3), []
+    begin = scorer.begin
+    scorer.begin = lambda *prefix: log.append("prefix") or begin(*prefix)
+    expected = list(Engine([scorer]).run(given, given[0].prefix))
+    assert log == []  # a CPU does one thing at a time
+    prefixes = PackedDecoder.prefixes
+    engine = Engine([scorer])
+    engine.ahead = 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PackedDecoder, "prefixes", lambda decoder, ids: log.append("run") or prefixes(decoder, ids))
+        found = list(engine.run((log.append("window") or window for window in given), given[0].prefix))
+    assert log == ["prefix", "run", *["window"] * 3]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.label_probs, other.label_probs)
 
 
 def test_nothing_gives_nothing():

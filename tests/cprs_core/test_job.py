@@ -24,7 +24,7 @@ def test_units_are_found_behind_the_windows(compressor, prose, monkeypatch, unit
     monkeypatch.setattr(job, "find_units", counted)
     (one,) = compressor._jobs([(text, QUERY)], replace(Instruction.sentences(), unit=unit))
     reached = [looked_at[-1] for _ in one.engine_windows()]
-    begins = [int(one.tokens.starts[start]) for start, _ in one.ranges]
+    begins = [int(one.tokens.starts[start]) for start, _, _ in one.ranges]
     assert max(reached[:9]) == 0 and all(end <= begin for end, begin in zip(reached, begins, strict=True))
     assert (times == 1) or max(reached) > 0
     np.testing.assert_array_equal(one.units, segment(text, unit))

@@ -23,9 +23,10 @@ def characters(text):
 def plan(text, tokens, size, overlap=0):
     """Where the windows lie, [w, 2]."""
     windows = list(cut_up(text, [tokens], size, overlap))
-    for start, part in windows:
+    for start, part, _ in windows:
         np.testing.assert_array_equal(part.starts, tokens.starts[start : start + len(part)])
-    return np.array([(start, start + len(part)) for start, part in windows], np.int64).reshape(-1, 2)
+    assert [later for _, _, later in windows] == [*(start for start, _, _ in windows[1:]), None][: len(windows)]
+    return np.array([(start, start + len(part)) for start, part, _ in windows], np.int64).reshape(-1, 2)
 
 
 def check(text, tokens, windows, size, overlap):
@@ -86,7 +87,7 @@ def test_a_text_that_comes_in_parts_is_cut_in_the_same_way_and_no_earlier_than_n
             yield tokens[start:end]
 
     whole = plan(text, tokens, size, overlap).tolist()
-    for (start, end), (begin, part) in zip(whole, cut_up(text, parts(), size, overlap), strict=True):
+    for (start, end), (begin, part, _) in zip(whole, cut_up(text, parts(), size, overlap), strict=True):
         assert (begin, begin + len(part)) == (start, end)
         assert taken <= next((cut for cut in cuts if cut > start + size), len(tokens))
 
