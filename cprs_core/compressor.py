@@ -35,7 +35,7 @@ from .tokens import Tokenising
 if TYPE_CHECKING:
     import torch
 
-_LONG = 400_000  # characters of a text from which on tokenising it goes along with the model's work
+_LONG = 50_000  # characters of a text from which on tokenising it goes along with the model's work
 
 
 class ContextCompressor:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 # Behind a single line break and before a letter or digit, or behind one of these and before a space or full stop: tokens
 # end there in every byte-level BPE that we know of.
 _BLOCK_BORDER = re.compile(r"(?<=\S\n)(?=[^\W_])|(?<=[^\W_])(?= [^\W_]|。)")
-_BLOCK, _FURTHEST = 10_000, 400_000  # characters of a block: a small one stays in the caches; a border may be far away
+_BLOCK, _FURTHEST = 2_500, 400_000  # characters of a block: small ones keep many cores busy; a border may be far away
 _SHORT = 2_000  # characters that are tokenised faster than threads for them wake up
-_FIRST = 4  # blocks tokenised together, so that a model can begin
-_TOGETHER = 16  # and later on: the tokenizer's own records take several hundred bytes a token
+_FIRST = 16  # blocks tokenised together, so that a model can begin
+_TOGETHER = 64  # and later on: the tokenizer's own records take several hundred bytes a token
 
 _Block = tuple[int, int, str]  # the number of the text, where the block begins, and what it holds
 _Encoded = tuple[int, int, Any]  # the same two, and its encoding

@@ -53,8 +53,14 @@ def open_side(side: Side, options: Options) -> ContextCompressor:
     places = devices.resolve_devices(options.device)
     if options.model == RANDOM_7B:
         config = random_model.random_7b_config()
-        weights = random_model.random_weights(config, SEED, places[0], _weights_dtype(side.dtype, places[0]))
-        checkpoint = loading.assemble(RANDOM_7B, config, weights, _tokenizer(RANDOM_7B), devices=places, dtype=side.dtype)
+        checkpoint = loading.assemble(
+            RANDOM_7B,
+            config,
+            random_model.random_weights(config, SEED, places[0], _weights_dtype(side.dtype, places[0])),  # kept by nobody
+            _tokenizer(RANDOM_7B),
+            devices=places,
+            dtype=side.dtype,
+        )
     else:
         checkpoint = loading.load(options.model, device=places, dtype=side.dtype, skim=side.skims)
     return ContextCompressor(checkpoint, window_size=options.window_size)
