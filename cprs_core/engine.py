@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 _CPU_TOKENS = 2048  # a CPU gains nothing from more at once, and its caches lose
 _GPU_BYTES = 2 * 2**30  # of activations, at least: enough to keep any GPU busy
-_GPU_WHOLE = 14 * 2**30  # what weights leave of these, if it is more, makes larger batches, which are a bit faster
-_GPU_TOKENS = 2**16
+_GPU_TOKENS = 2**18
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,13 @@ class Engine:
         self.ahead = max(0, 2 * gpus - 1)  # batches on their way: while a GPU works, its next one waits
 
     def run(self, windows: Iterable[Window], prefix: NDArray[np.int32] | None = None) -> Iterator[WindowScores]:
-        """Scores windows; results come in the order of the windows, a batch at a time. If all have the same ``prefix``, a
-        GPU begins with it while the first of them is cut."""
+        """Scores windows; results come in the order of the windows, a batch at a time. If all have the same ``prefix``, GPUs
+        begin with it while the first of them is cut."""
         memory: Memory = {}
         if prefix is not None and self.ahead:
             with suppress(torch.OutOfMemoryError):  # then the first batch says so
-                self.scorers[0].begin(prefix, memory)
+                for scorer in self.scorers:
+                    scorer.begin(prefix, memory)
         waiting: deque[_Results] = deque()
         for batch, scorer in zip(self._batches(windows), cycle(self.scorers), strict=False):
             for results in self._launch(batch, scorer, memory):
@@ -134,9 +134,9 @@ def _batch_tokens(scorer: Scorer, replicas: int) -> int:
     """Several replicas share a text, so that each gets smaller parts of it."""
     if scorer.device.type == "cpu":
         return _CPU_TOKENS
-    wanted = _GPU_BYTES
+    wanted = max(_GPU_BYTES, scorer.batch_bytes // replicas)
     if scorer.device.type == "cuda":
-        weights = torch.cuda.memory_allocated(scorer.device)
-        free = torch.cuda.mem_get_info(scorer.device)[0] + torch.cuda.memory_reserved(scorer.device) - weights
-        wanted = min(max(_GPU_BYTES, (_GPU_WHOLE - weights) // replicas), free // 2)
+        free = torch.cuda.mem_get_info(scorer.device)[0]
+        free += torch.cuda.memory_reserved(scorer.device) - torch.cuda.memory_allocated(scorer.device)
+        wanted = min(wanted, free // 2)
     return max(1, min(_GPU_TOKENS, wanted // scorer.token_bytes))

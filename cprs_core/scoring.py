@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear import Linear, padded
+from .linear import Float8, Linear, padded
 from .packed import PackedDecoder, Parts, Prefixes, Take, taken
 from .shape import Shape
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Memory = dict[tuple[bytes, ...], dict[torch.device, Prefixes]]
 """The prefixes of the last batch, by their ids, on each device that needed them."""
 
+_FLOAT8_BATCH = 6 * 2**30  # bytes, of those that such weights save: the faster the products, the more a launch weighs
 _PADDING = 1.15  # the longest of windows that are padded to one length may be this much longer than the shortest
 
 
@@ -54,10 +55,12 @@ class Window:
 class Scorer(Protocol):
     """Attributes:
     device: where it computes. token_bytes: memory that a token of a batch takes there at most, about.
+    batch_bytes: memory that a batch may take there, if more of it than any GPU needs makes this one faster; else 0.
     """
 
     device: torch.device
     token_bytes: int
+    batch_bytes: int
 
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
         """float32 [tokens of all windows, 4 + T]: probabilities of the labels and of the tags, which are the same for all
@@ -66,7 +69,8 @@ class Scorer(Protocol):
         ...
 
     def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        """Runs ahead what windows with this prefix share, if anything; the host does not wait for it."""
+        """Runs ahead what windows with this prefix share, if anything; one of the replicas, which are told of it one after
+        the other, runs it for all. The host does not wait for it."""
         ...
 
 
@@ -81,6 +85,7 @@ class PackedScorer:
         self._labels = taken(take, "cls_head.weight"), take("cls_head.bias")
         self._words = (self._decoder.embedding if shape.tied else take("lm_head.weight")) if has_tags else None
         self.device = self._decoder.device
+        self.batch_bytes = _FLOAT8_BATCH if linear is Float8 else 0
         heads = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
         self.token_bytes = _token_bytes(shape.hidden, shape.inner, heads, self._decoder.embedding.element_size())
 
@@ -106,20 +111,25 @@ class PackedScorer:
 
     @torch.inference_mode()
     def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        self._prefixes((prefix.tobytes(),), [prefix], memory)
+        there = memory.setdefault((prefix.tobytes(),), {})
+        if there:  # brought from a replica: many small kernels take longer than a few copies
+            there[self.device] = next(iter(there.values())).to(self.device)
+        else:
+            there[self.device] = self._decoder.prefixes([prefix])
 
     def _prefixes(self, key: tuple[bytes, ...], ids: list[NDArray[np.int32]], memory: Memory) -> Prefixes:
-        """Run here, or brought from a replica: many small kernels take longer than a few copies."""
+        """Run here if need be: a copy would wait for all that the replica has to do."""
         if key not in memory:
             memory.clear()
-            memory[key] = {self.device: self._decoder.prefixes(ids)}
-        there = memory[key]
+        there = memory.setdefault(key, {})
         if self.device not in there:
-            there[self.device] = next(iter(there.values())).to(self.device)
+            there[self.device] = self._decoder.prefixes(ids)
         return there[self.device]
 
 
 class PlainScorer:
+    batch_bytes = 0
+
     def __init__(self, model: TokenCritic, has_tags: bool) -> None:
         self._model, self._has_tags = model, has_tags
         embedding: Any = model.get_input_embeddings()

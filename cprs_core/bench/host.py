@@ -26,7 +26,7 @@ class InstantScorer:
     keep little. ``seen`` are the windows that it was asked about."""
 
     device = torch.device("cpu")
-    token_bytes = 1
+    token_bytes = batch_bytes = 1
 
     def __init__(self) -> None:
         self._answers = np.empty((0, 0), np.float32)

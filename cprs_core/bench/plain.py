@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class DenseScorer:
     """A :class:`~cprs_core.scoring.Scorer`; with batches of one token, the engine hands it the windows one by one."""
 
-    token_bytes = 1  # not needed: the batches are given
+    token_bytes = batch_bytes = 1  # not needed: the batches are given
 
     def __init__(self, model: TokenCritic, *, has_tags: bool = True) -> None:
         embedding: Any = model.get_input_embeddings()

@@ -34,6 +34,11 @@ def windows(lengths, tags=(3, 5), seed=0, prefix=7):
     return [Window(rng.integers(0, 1000, n).astype(np.int32), shared, tag_ids) for n in lengths]
 
 
+def same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.label_probs, other.label_probs)
+
+
 def test_results_come_in_order_from_batches_within_the_budget():
     fake = FakeScorer()
     given = windows(np.random.default_rng(1).integers(1, 200, 600))
@@ -71,18 +76,36 @@ def test_replicas_take_turns_and_results_come_in_order():
     assert sum(len(batch) for fake in (fakes[0], fakes[2]) for batch in fake.batches) < 20
 
 
-def test_a_prefix_is_run_by_one_replica_for_all(tiny_model, monkeypatch):
-    runs, prefixes = [], PackedDecoder.prefixes
-    monkeypatch.setattr(PackedDecoder, "prefixes", lambda decoder, ids: runs.append(len(ids)) or prefixes(decoder, ids))
-    replicas = [packed_scorer(tiny_model) for _ in range(3)]
+@pytest.fixture
+def runs(monkeypatch):
+    """How many prefixes were run together, each time."""
+    found, prefixes = [], PackedDecoder.prefixes
+    monkeypatch.setattr(PackedDecoder, "prefixes", lambda decoder, ids: found.append(len(ids)) or prefixes(decoder, ids))
+    return found
+
+
+def test_replicas_run_prefixes_once_each(tiny_model, runs):
+    replicas = [packed_scorer(tiny_model) for _ in range(2)]
     replicas[1].device = torch.device("cpu", 0)  # as on another one
-    given = [*windows([40] * 9), *windows([40] * 9, seed=1)]
-    expected = list(Engine(replicas[:1], batch_tokens=100).run(given))
+    given = [*windows([40] * 12), *windows([40] * 12, seed=1)]
+    expected = list(Engine(replicas[:1], batch_tokens=150).run(given))
     runs.clear()
-    found = list(Engine(replicas, batch_tokens=100).run(given))
-    assert runs == [1, 2, 1]  # one, both where they meet, the other
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.label_probs, other.label_probs)
+    found = list(Engine(replicas, batch_tokens=150).run(given))
+    assert runs == [1] * 4  # two prefixes, two replicas
+    same(found, expected)
+
+
+def test_a_prefix_that_all_have_is_run_by_one_replica_before_the_first_window_is_cut(tiny_model, runs):
+    replicas, given, log = [packed_scorer(tiny_model) for _ in range(3)], windows([40] * 12), []
+    replicas[1].device = torch.device("cpu", 0)
+    expected = list(Engine(replicas[:1], batch_tokens=150).run(given, given[0].prefix))
+    assert runs == [1]
+    engine = Engine(replicas, batch_tokens=150)
+    engine.ahead = 5
+    runs.clear()
+    found = list(engine.run((log.append(list(runs)) or window for window in given), given[0].prefix))
+    assert log == [[1]] * 12
+    same(found, expected)
 
 
 def test_windows_are_taken_as_needed():
@@ -130,21 +153,15 @@ def test_every_gpu_gets_a_long_window_of_its_own_first():
     assert [fake.batches for fake in fakes] == [[[280], [280] * 3], [[280], [280] * 3]]
 
 
-def test_a_gpu_begins_with_the_prefix_before_the_first_window_is_cut(tiny_model):
-    scorer, given, log = packed_scorer(tiny_model), windows([40] * 3), []
-    begin = scorer.begin
-    scorer.begin = lambda *prefix: log.append("prefix") or begin(*prefix)
-    expected = list(Engine([scorer]).run(given, given[0].prefix))
-    assert log == []  # a CPU does one thing at a time
-    prefixes = PackedDecoder.prefixes
-    engine = Engine([scorer])
-    engine.ahead = 1
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PackedDecoder, "prefixes", lambda decoder, ids: log.append("run") or prefixes(decoder, ids))
-        found = list(engine.run((log.append("window") or window for window in given), given[0].prefix))
-    assert log == ["prefix", "run", *["window"] * 3]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.label_probs, other.label_probs)
+@pytest.mark.parametrize(
+    ("more", "replicas", "tokens"), [(0, 1, 2**21), (6, 1, 3 * 2**21), (6, 2, 3 * 2**20), (6, 4, 2**21)]
+)
+def test_batches_are_larger_where_that_is_faster_unless_replicas_share_them(more, replicas, tokens, monkeypatch):
+    monkeypatch.setattr("cprs_core.engine._GPU_TOKENS", 2**30)
+    scorers = [FakeScorer() for _ in range(replicas)]
+    for scorer in scorers:
+        scorer.device, scorer.token_bytes, scorer.batch_bytes = torch.device("meta"), 2**10, more * 2**30
+    assert Engine(scorers).batch_tokens == tokens
 
 
 def test_nothing_gives_nothing():
