@@ -340,16 +340,15 @@ class ContextCompressor:
 
     def _results(self, jobs: Sequence[Job], report: Report) -> Iterator[WindowScores]:
         """The scores of all windows of jobs, in order."""
+        expected = [job.about for job in jobs]
+        report.expect(sum(expected))
 
         def windows() -> Iterator[Window]:
-            expected = [job.about for job in jobs]
-            report.expect(sum(expected))
             for job, about in zip(jobs, expected, strict=True):
                 yield from job.engine_windows()
                 report.expect(len(job.ranges) - about)
 
-        shared = jobs[0].prefix if jobs and all(job.prefix is jobs[0].prefix for job in jobs) else None
-        return self.engine.run(windows(), shared)
+        return self.engine.run(windows())
 
     def _asked(
         self, jobs: Sequence[Job], groups: Sequence[slice], max_tokens: int | None, ratio: float | None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -48,14 +47,9 @@ class Engine:
         gpus = sum(scorer.device.type == "cuda" for scorer in scorers)
         self.ahead = max(0, 2 * gpus - 1)  # batches on their way: while a GPU works, its next one waits
 
-    def run(self, windows: Iterable[Window], prefix: NDArray[np.int32] | None = None) -> Iterator[WindowScores]:
-        """Scores windows; results come in the order of the windows, a batch at a time. If all have the same ``prefix``, GPUs
-        begin with it while the first of them is cut."""
+    def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
+        """Scores windows; results come in the order of the windows, a batch at a time."""
         memory: Memory = {}
-        if prefix is not None and self.ahead:
-            with suppress(torch.OutOfMemoryError):  # then the first batch says so
-                for scorer in self.scorers:
-                    scorer.begin(prefix, memory)
         waiting: deque[_Results] = deque()
         for batch, scorer in zip(self._batches(windows), cycle(self.scorers), strict=False):
             for results in self._launch(batch, scorer, memory):

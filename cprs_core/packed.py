@@ -1,6 +1,6 @@
 """The critic's pass for inference: many windows in one row of tokens, with no padding, no masks and no token computed twice.
 
-    causal layers          own tokens of every window, one after the other; the prefixes were run before, once
+    causal layers          own tokens of every window, one after the other; behind the prefixes, in the first batch
       attention            [prefix; own] of each window
     bidirectional layers   [prefix; own] of every window, one after the other
       attention            the same
@@ -69,37 +69,19 @@ class Sequences:
     rest: Tensor
     prefix: Tensor
 
-    def row(self, prefixes: Tensor) -> Tensor:
-        """A row [L, ...] in which all prefixes are; the windows' own tokens are to come."""
-        row = prefixes.new_empty(len(self.positions), *prefixes.shape[1:])
+    def fill(self, row: Tensor, prefixes: Tensor) -> Tensor:
+        """Puts all prefixes [P, ...] in their places in a row [L, ...]."""
         return row.index_copy_(0, self.rest, prefixes.index_select(0, self.prefix))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prefixes:
-    """What windows share: queries, keys and values [P, heads, D] of every causal layer, and the states [P, H] behind them.
+    """What windows share: ``ids`` of each prefix, and, once a batch has run them along, queries, keys and values
+    [P, heads, D] of every causal layer, and the states [P, H] behind them."""
 
-    ``lengths``: tokens of each prefix. ``early``: the states behind those layers that a skimmer begins with.
-    """
-
-    lengths: list[int]
-    qkv: list[Tensor]
-    early: Tensor
-    hidden: Tensor
-
-    def to(self, device: torch.device) -> Prefixes:
-        """The same on another device; the host does not wait for it."""
-        early, hidden, *qkv = (x.to(device, non_blocking=True) for x in (self.early, self.hidden, *self.qkv))
-        return Prefixes(self.lengths, qkv, early, hidden)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The windows of a batch: ``lengths``, the own tokens of each, and ``which`` of the prefixes it has."""
-
-    lengths: list[int]
-    which: list[int]
-    prefixes: Prefixes
+    ids: list[NDArray[np.int32]]
+    qkv: list[Tensor] | None = None
+    hidden: Tensor | None = None
 
 
 class PackedDecoder:
@@ -132,52 +114,51 @@ class PackedDecoder:
                 if _runs_on_hopper(self.device, self.embedding.dtype, shape.head_dim):
                     self._attention = _hopper
 
-    def prefixes(self, ids: Sequence[NDArray[np.int32]]) -> Prefixes:
-        """Runs prefixes, each [p], through the causal layers."""
-        lengths = [len(part) for part in ids]
-        sequences = self._sequences([0] * len(ids), [0], lengths)
-        qkv: list[Tensor] = []
-        early = self._run(self._causal[: self._behind], self.embed(ids), sequences, kept=qkv)
-        hidden = self._run(self._causal[self._behind :], early, sequences, kept=qkv)
-        return Prefixes(lengths, qkv, early, hidden)
+    def states(self, ids: Sequence[NDArray[np.int32]], which: Sequence[int], prefixes: Prefixes) -> Tensor:
+        """The last hidden states [T, H] of windows' own tokens, one window after the other, behind the final norm.
 
-    def states(self, ids: Sequence[NDArray[np.int32]], parts: Parts) -> Tensor:
-        """The last hidden states [T, H] of windows' own tokens, one window after the other, behind the final norm."""
-        sequences = self._lay_out(parts)
-        x = self._lower(self.embed(ids), parts, sequences, len(self._causal))
-        return self._upper(self._bidirectional, x, parts.prefixes.hidden, sequences, self._norm)
+        Args:
+            ids: the own tokens of each window. which: which of the prefixes each has.
+            prefixes: are run along if they are new.
+        """
+        return self._through(self._causal, self._bidirectional, self._norm, ids, which, prefixes)
 
-    def skimmed(self, ids: Sequence[NDArray[np.int32]], parts: Parts) -> Tensor:
-        """The last hidden states of the skimmer (:mod:`~.skim`), likewise."""
-        sequences = self._lay_out(parts)
-        x = self._lower(self.embed(ids), parts, sequences, self._behind)
-        return self._upper(self._skimmer, x, parts.prefixes.early, sequences, self._skim_norm)
+    def skimmed(self, ids: Sequence[NDArray[np.int32]], which: Sequence[int], prefixes: Prefixes) -> Tensor:
+        """The last hidden states of the skimmer (:mod:`~.skim`), likewise. It has prefixes of its own."""
+        return self._through(self._causal[: self._behind], self._skimmer, self._skim_norm, ids, which, prefixes)
 
-    def _lay_out(self, parts: Parts) -> Sequences:
-        """Where the windows of a batch and their prefixes lie in a row."""
-        return self._sequences(parts.which, parts.prefixes.lengths, parts.lengths)
-
-    def _lower(self, x: Tensor, parts: Parts, sequences: Sequences, end: int) -> Tensor:
-        """States [T, H] of windows' own tokens through the causal layers before ``end``."""
-        return self._run(self._causal[:end], x, sequences, shared=parts.prefixes.qkv)
-
-    def _upper(self, layers: Sequence[Layer], x: Tensor, prefixes: Tensor, sequences: Sequences, norm: Tensor) -> Tensor:
-        """The same states, and those of all prefixes, through bidirectional layers and a norm."""
-        x = self._run(layers, sequences.row(prefixes).index_copy_(0, sequences.own, x), sequences, causal=False)
+    def _through(
+        self,
+        causal: Sequence[Layer],
+        bidirectional: Sequence[Layer],
+        norm: Tensor,
+        ids: Sequence[NDArray[np.int32]],
+        which: Sequence[int],
+        prefixes: Prefixes,
+    ) -> Tensor:
+        sizes, lengths = [len(part) for part in prefixes.ids], [len(part) for part in ids]
+        sequences = self._sequences(which, sizes, lengths)
+        if prefixes.qkv is None or prefixes.hidden is None:  # they go first, as windows without a prefix
+            size, none = sum(sizes), len(sizes)
+            first = self._sequences([*[none] * none, *which], [*sizes, 0], [*sizes, *lengths])
+            qkv: list[Tensor] = []
+            x = self._run(causal, self.embed([*prefixes.ids, *ids]), first, qkv, size)
+            prefixes.qkv, prefixes.hidden, x = qkv, x[:size].clone(), x[size:]
+        else:
+            x = self._run(causal, self.embed(ids), sequences, prefixes.qkv)
+        row = sequences.fill(x.new_empty(len(sequences.positions), x.shape[1]), prefixes.hidden)
+        x = self._run(bidirectional, row.index_copy_(0, sequences.own, x), sequences)
         return self._steps.normed(x.index_select(0, sequences.own), norm, self.shape.eps)
 
     def _run(
-        self,
-        layers: Sequence[Layer],
-        x: Tensor,
-        sequences: Sequences,
-        *,
-        causal: bool = True,
-        shared: Sequence[Tensor] | None = None,
-        kept: list[Tensor] | None = None,
+        self, layers: Sequence[Layer], x: Tensor, sequences: Sequences, shared: list[Tensor] | None = None, size: int = 0
     ) -> Tensor:
-        """States through layers: [L, H], or with what the prefixes ``shared`` in each layer those of windows' own tokens
-        [T, H]. ``kept`` gets the queries, keys and values of each layer."""
+        """States through layers: bidirectional ones [L, H], or causal ones, of windows' own tokens [T, H].
+
+        Args:
+            shared: queries, keys and values of prefixes in each causal layer. Those that it lacks are added, of the first
+                ``size`` tokens.
+        """
         shape = self.shape
         own, positions = None, sequences.positions
         if shared is not None:
@@ -191,11 +172,13 @@ class PackedDecoder:
             else:
                 x, states = self._steps.add_normed(x, down, layer.norm, shape.eps, layer.qkv.encode)
             qkv = layer.qkv(states)[:length].unflatten(-1, (-1, shape.head_dim))
-            into = None if shared is None else (sequences.row(shared[index]), own)
+            into = None if own is None else (qkv.new_empty(len(sequences.positions), *qkv.shape[1:]), own)
             qkv = self._steps.rotated(qkv, cos, sin, shape.heads, shape.kv_heads, layer.head_norms, shape.eps, into)
-            if kept is not None:
-                kept.append(qkv)
-            mixed = self._attend(qkv, sequences, causal=causal)
+            if shared is not None:
+                if len(shared) == index:
+                    shared.append(qkv[:size].clone())
+                sequences.fill(qkv, shared[index])
+            mixed = self._attend(qkv, sequences, causal=shared is not None)
             out = layer.out(self._steps.encoded(mixed, layer.out.encode, own))
             x, states = self._steps.add_normed(x, out, layer.mlp_norm, shape.eps, layer.gate_up.encode)
             down = layer.down(self._steps.gated(layer.gate_up(states), layer.down.encode))

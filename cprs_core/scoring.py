@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .linear import Float8, Linear, padded
-from .packed import PackedDecoder, Parts, Prefixes, Take, taken
+from .packed import PackedDecoder, Prefixes, Take, taken
 from .shape import Shape
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from .model import TokenCritic
 
-Memory = dict[tuple[bytes, ...], dict[torch.device, Prefixes]]
-"""The prefixes of the last batch, by their ids, on each device that needed them."""
+Memory = dict[tuple[bool | bytes, ...], dict[torch.device, Prefixes]]
+"""The prefixes of the last batch, by whether it skimmed and their ids, on each device that needed them."""
 
-_FLOAT8_BATCH = 6 * 2**30  # bytes, of those that such weights save: the faster the products, the more a launch weighs
+_FLOAT8_BATCH = 3.5 * 2**30  # bytes, of those that such weights save: the faster the products, the more a launch weighs
 _PADDING = 1.15  # the longest of windows that are padded to one length may be this much longer than the shortest
 
 
@@ -65,12 +65,7 @@ class Scorer(Protocol):
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
         """float32 [tokens of all windows, 4 + T]: probabilities of the labels and of the tags, which are the same for all
         windows; a skimmer's guess is the probability of I. ``memory`` keeps from one batch of a call to the next what they
-        share, for replicas too."""
-        ...
-
-    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        """Runs ahead what windows with this prefix share, if anything; one of the replicas, which are told of it one after
-        the other, runs it for all. The host does not wait for it."""
+        share on a device."""
         ...
 
 
@@ -85,46 +80,32 @@ class PackedScorer:
         self._labels = taken(take, "cls_head.weight"), take("cls_head.bias")
         self._words = (self._decoder.embedding if shape.tied else take("lm_head.weight")) if has_tags else None
         self.device = self._decoder.device
-        self.batch_bytes = _FLOAT8_BATCH if linear is Float8 else 0
+        self.batch_bytes = int(_FLOAT8_BATCH) if linear is Float8 else 0
         heads = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
         self.token_bytes = _token_bytes(shape.hidden, shape.inner, heads, self._decoder.embedding.element_size())
 
     @torch.inference_mode()
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
+        skim = windows[0].skim
         names = [window.prefix.tobytes() for window in windows]
         distinct = dict(zip(names, (window.prefix for window in windows), strict=True))
-        key = tuple(distinct)
-        numbers = {name: number for number, name in enumerate(key)}
-        prefixes = self._prefixes(key, list(distinct.values()), memory)
-        parts = Parts([len(window.ids) for window in windows], [numbers[name] for name in names], prefixes)
+        key: tuple[bool | bytes, ...] = (skim, *distinct)
+        if key not in memory:
+            memory.clear()
+        prefixes = memory.setdefault(key, {}).setdefault(self.device, Prefixes(list(distinct.values())))
+        numbers = {name: number for number, name in enumerate(distinct)}
+        which = [numbers[name] for name in names]
         ids, words = [window.ids for window in windows], len(windows[0].tag_ids)
-        if windows[0].skim:
+        if skim:
             if self._skim is None:
                 raise ValueError("this critic has no skimmer")
-            guesses = F.linear(self._decoder.skimmed(ids, parts).float(), *self._skim).sigmoid()
+            guesses = F.linear(self._decoder.skimmed(ids, which, prefixes).float(), *self._skim).sigmoid()
             none, any_tag = torch.zeros_like(guesses), guesses.new_ones(len(guesses), words - 1)
             return torch.cat([none, guesses, 1 - guesses, none, any_tag], 1)
         tag_ids = self._decoder.send(windows[0].tag_ids.astype(np.int64))
-        hidden = padded(self._decoder.states(ids, parts))
+        hidden = padded(self._decoder.states(ids, which, prefixes))
         tags = None if self._words is None else hidden @ self._words[tag_ids].T
-        return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)[: sum(parts.lengths)]
-
-    @torch.inference_mode()
-    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        there = memory.setdefault((prefix.tobytes(),), {})
-        if there:  # brought from a replica: many small kernels take longer than a few copies
-            there[self.device] = next(iter(there.values())).to(self.device)
-        else:
-            there[self.device] = self._decoder.prefixes([prefix])
-
-    def _prefixes(self, key: tuple[bytes, ...], ids: list[NDArray[np.int32]], memory: Memory) -> Prefixes:
-        """Run here if need be: a copy would wait for all that the replica has to do."""
-        if key not in memory:
-            memory.clear()
-        there = memory.setdefault(key, {})
-        if self.device not in there:
-            there[self.device] = self._decoder.prefixes(ids)
-        return there[self.device]
+        return _probabilities(F.linear(hidden.float(), *self._labels), tags, words)[: sum(map(len, ids))]
 
 
 class PlainScorer:
@@ -158,9 +139,6 @@ class PlainScorer:
         tag_ids = torch.from_numpy(windows[0].tag_ids.astype(np.int64))
         tags = self._model.tag_logits(hidden[None], tag_ids)[0] if self._has_tags else None
         return _probabilities(self._model.label_logits(hidden), tags, len(tag_ids))
-
-    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        """Every window has its own here."""
 
     def _hidden(self, windows: Sequence[Window]) -> list[Tensor]:
         """The last hidden states [n, H] of each window's own tokens."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -30,9 +30,6 @@ _BLOCK, _FURTHEST = 2_500, 400_000  # characters of a block: small ones keep man
 _SHORT = 2_000  # characters that are tokenised faster than threads for them wake up
 _FIRST = 16  # blocks tokenised together, so that a model can begin
 _TOGETHER = 64  # and later on: the tokenizer's own records take several hundred bytes a token
-
-_Block = tuple[int, int, str]  # the number of the text, where the block begins, and what it holds
-_Encoded = tuple[int, int, Any]  # the same two, and its encoding
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class TextTokenizer:
         return joined([part for _, part in self._tokens([text])])
 
     def lazily(self, text: str) -> Tokenising:
-        """Tokenises ``text`` bit by bit, as it is read; a thread begins with it at once."""
+        """Tokenises ``text`` bit by bit, as it is read."""
         return Tokenising((part for _, part in self._tokens([text])), len(text))
 
     def many(self, texts: Sequence[str]) -> list[Tokens]:
@@ -158,22 +155,21 @@ class TextTokenizer:
 
     def _tokens(self, texts: Sequence[str]) -> Iterator[tuple[int, Tokens]]:
         """The tokens of all texts, block by block, with the number of the text."""
-        return ((number, _arrays(encoding, offset)) for number, offset, encoding in self._encode(texts))
+        for number, offset, encoding in self._encode(texts):
+            # fromiter, since np.array gives up the GIL so often and so shortly that no other thread ever gets it meanwhile
+            size = len(encoding)
+            spans = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * size).reshape(-1, 2).T + offset
+            yield number, Tokens(np.fromiter(encoding.ids, np.int32, size), *spans)
 
-    def _encode(self, texts: Sequence[str]) -> Iterator[_Encoded]:
-        """Encodings of all texts, block by block."""
+    def _encode(self, texts: Sequence[str]) -> Iterator[tuple[int, int, Any]]:
+        """Encodings of all texts, block by block: the number of the text, where the block begins, and its encoding."""
         blocks = ((number, start, text[start:end]) for number, text in enumerate(texts) for start, end in _blocks(text))
         some = list(islice(blocks, _FIRST))
         if len(some) < _FIRST:
-            return iter(self._encoded(some))
-        ahead = ThreadPoolExecutor(1)  # so that whoever takes them need not wait for the next ones
-        return self._coming(blocks, some, ahead, ahead.submit(self._encoded, some))
-
-    def _coming(
-        self, blocks: Iterator[_Block], some: list[_Block], ahead: ThreadPoolExecutor, coming: Future[list[_Encoded]]
-    ) -> Iterator[_Encoded]:
-        """The encodings of ``some`` blocks, which are ``coming``, and of the others."""
-        with ahead:
+            yield from self._encoded(some)
+            return
+        with ThreadPoolExecutor(1) as ahead:  # so that whoever takes them need not wait for the next ones
+            coming = ahead.submit(self._encoded, some)
             together = _FIRST
             while some:
                 together = min(2 * together, _TOGETHER)
@@ -181,7 +177,7 @@ class TextTokenizer:
                 coming = ahead.submit(self._encoded, some)
                 yield from done
 
-    def _encoded(self, blocks: Sequence[_Block]) -> list[_Encoded]:
+    def _encoded(self, blocks: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, Any]]:
         parts = [part for _, _, part in blocks]
         if len(parts) == 1 and len(parts[0]) <= _SHORT:
             encodings = [self._backend.encode(parts[0], add_special_tokens=False)]
@@ -222,14 +218,6 @@ class TextTokenizer:
                     f"the tags {words[first]!r} and {word!r} begin with the same token for this model; choose other words"
                 )
         return np.array(ids, dtype=np.int32)
-
-
-def _arrays(encoding: Any, offset: int) -> Tokens:
-    """The tokens of a block that begins at ``offset``."""
-    # fromiter, since np.array gives up the GIL so often and so shortly that no other thread ever gets it meanwhile
-    size = len(encoding)
-    spans = np.fromiter(chain.from_iterable(encoding.offsets), np.int64, 2 * size).reshape(-1, 2).T + offset
-    return Tokens(np.fromiter(encoding.ids, np.int32, size), *spans)
 
 
 def _unfilled(n: int) -> Tokens:

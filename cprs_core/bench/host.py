@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +13,6 @@ from torch import Tensor
 
 from ..compressor import ContextCompressor
 from ..scoring import Memory, Window
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _STRETCH, _KEPT = 64, 0.02  # every so many tokens are kept or left out together, and so many of them are kept
 
@@ -38,9 +34,6 @@ class InstantScorer:
         if len(self._answers) < tokens or self._answers.shape[1] != 4 + tags:
             self._answers = _answers(tokens, tags)
         return torch.from_numpy(self._answers[:tokens])
-
-    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        """There is nothing to run."""
 
 
 def host_alone(compressor: ContextCompressor, scorer: InstantScorer | None = None) -> ContextCompressor:

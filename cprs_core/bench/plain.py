@@ -17,8 +17,6 @@ from ..attention import MASK
 from ..scoring import Memory, Window
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..model import TokenCritic
 
 
@@ -35,9 +33,6 @@ class DenseScorer:
     @torch.inference_mode()
     def score(self, windows: Sequence[Window], memory: Memory) -> Tensor:
         return torch.cat([self._probabilities(window).cpu() for window in windows])
-
-    def begin(self, prefix: NDArray[np.int32], memory: Memory) -> None:
-        """Every window has its own here."""
 
     def _probabilities(self, window: Window) -> Tensor:
         ids = torch.from_numpy(np.concatenate([window.prefix, window.ids]).astype(np.int64)).to(self.device)

@@ -14,16 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 from ..engine import Engine, WindowScores
 from ..errors import ServiceError
 from ..scoring import Memory, Window
 from .ticket import Ticket, current
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 OnBatch = Callable[[int, int], None]
 Batch = list[tuple["_Call", Window]]
@@ -52,9 +47,8 @@ class SharedEngine(Engine):
         self._thread = threading.Thread(target=self._serve, name="cprs-scheduler", daemon=True)
         self._thread.start()
 
-    def run(self, windows: Iterable[Window], prefix: NDArray[np.int32] | None = None) -> Iterator[WindowScores]:
-        """Scores windows; results come in the order of the windows. The windows are taken in the calling thread; their
-        prefix is run with the first of them.
+    def run(self, windows: Iterable[Window]) -> Iterator[WindowScores]:
+        """Scores windows; results come in the order of the windows. The windows are taken in the calling thread.
 
         Raises:
             CprsError: why the ticket was cancelled, DeadlineError, or ServiceError once the engine is closed. What the

@@ -34,11 +34,6 @@ def windows(lengths, tags=(3, 5), seed=0, prefix=7):
     return [Window(rng.integers(0, 1000, n).astype(np.int32), shared, tag_ids) for n in lengths]
 
 
-def same(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.label_probs, other.label_probs)
-
-
 def test_results_come_in_order_from_batches_within_the_budget():
     fake = FakeScorer()
     given = windows(np.random.default_rng(1).integers(1, 200, 600))
@@ -76,36 +71,20 @@ def test_replicas_take_turns_and_results_come_in_order():
     assert sum(len(batch) for fake in (fakes[0], fakes[2]) for batch in fake.batches) < 20
 
 
-@pytest.fixture
-def runs(monkeypatch):
-    """How many prefixes were run together, each time."""
-    found, prefixes = [], PackedDecoder.prefixes
-    monkeypatch.setattr(PackedDecoder, "prefixes", lambda decoder, ids: found.append(len(ids)) or prefixes(decoder, ids))
-    return found
-
-
-def test_replicas_run_prefixes_once_each(tiny_model, runs):
+def test_replicas_run_a_prefix_once_each(tiny_model, monkeypatch):
+    runs, states = [], PackedDecoder.states
+    monkeypatch.setattr(
+        PackedDecoder, "states", lambda decoder, *given: runs.append(given[2].qkv is None) or states(decoder, *given)
+    )
     replicas = [packed_scorer(tiny_model) for _ in range(2)]
     replicas[1].device = torch.device("cpu", 0)  # as on another one
     given = [*windows([40] * 12), *windows([40] * 12, seed=1)]
     expected = list(Engine(replicas[:1], batch_tokens=150).run(given))
+    assert len(runs) == 8 and sum(runs) == 2
     runs.clear()
-    found = list(Engine(replicas, batch_tokens=150).run(given))
-    assert runs == [1] * 4  # two prefixes, two replicas
-    same(found, expected)
-
-
-def test_a_prefix_that_all_have_is_run_by_one_replica_before_the_first_window_is_cut(tiny_model, runs):
-    replicas, given, log = [packed_scorer(tiny_model) for _ in range(3)], windows([40] * 12), []
-    replicas[1].device = torch.device("cpu", 0)
-    expected = list(Engine(replicas[:1], batch_tokens=150).run(given, given[0].prefix))
-    assert runs == [1]
-    engine = Engine(replicas, batch_tokens=150)
-    engine.ahead = 5
-    runs.clear()
-    found = list(engine.run((log.append(list(runs)) or window for window in given), given[0].prefix))
-    assert log == [[1]] * 12
-    same(found, expected)
+    for one, other in zip(Engine(replicas, batch_tokens=150).run(given), expected, strict=True):
+        np.testing.assert_allclose(one.label_probs, other.label_probs, atol=1e-6)
+    assert len(runs) == 8 and sum(runs) == 4
 
 
 def test_windows_are_taken_as_needed():

@@ -8,7 +8,7 @@ from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from cprs_core.linear import Dense, padded
 from cprs_core.model import critic_class
-from cprs_core.packed import PackedDecoder, Parts
+from cprs_core.packed import PackedDecoder, Prefixes
 from cprs_core.shape import FAMILIES, Shape
 
 KINDS = {
@@ -38,10 +38,6 @@ def packed(model, linear=Dense):
     return PackedDecoder(Shape.of(model.config.to_dict()), model.state_dict().get, linear)
 
 
-def hidden(decoder, ids, which, prefixes):
-    return decoder.states(ids, Parts([len(part) for part in ids], list(which), prefixes))
-
-
 def draw(*lengths, seed=1):
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 60, n).astype(np.int32) for n in lengths]
@@ -60,7 +56,7 @@ def test_windows_are_as_if_each_were_alone(kind, border):
     expected = torch.cat([own_way(model, prefixes[i], ids) for ids, i in zip(windows, which, strict=True)])
     decoder = packed(model)
     with torch.inference_mode():
-        found = hidden(decoder, windows, which, decoder.prefixes(prefixes))
+        found = decoder.states(windows, which, Prefixes(prefixes))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (found - expected.roll(1, 0)).abs().max() > 0.1
 
@@ -75,12 +71,14 @@ def test_rows_that_are_filled_up_change_nothing(monkeypatch):
         return torch.cat([x, torch.full((16 - len(x) % 16, *x.shape[1:]), 3.0)])
 
     with torch.inference_mode():
-        expected = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
+        expected = decoder.states(windows, [0] * 3, Prefixes(prefixes))
         monkeypatch.setattr("cprs_core.packed.padded", filled)
         monkeypatch.setattr("cprs_core.linear.padded", filled)
         monkeypatch.setattr("cprs_core.steps.padded", filled)
-        found = hidden(decoder, windows, [0] * 3, decoder.prefixes(prefixes))
+        shared = Prefixes(prefixes)
+        found, again = (decoder.states(windows, [0] * 3, shared) for _ in range(2))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "few"), [(torch.bfloat16, True), (torch.float16, True), (torch.float32, False)])
@@ -93,27 +91,26 @@ def test_rows_come_in_few_lengths_where_kernels_are_kept_for_each(dtype, few):
     assert (len(lengths) < 64) == few
 
 
-def test_prefixes_serve_one_batch_after_the_other():
-    model = make()
-    prefixes = draw(6, seed=2)
+@pytest.mark.parametrize("border", [0, 2, 4])
+def test_prefixes_are_run_along_with_a_batch_and_serve_the_others(border):
+    model = make(border=border)
+    prefixes, shared = draw(6, 3, seed=2), Prefixes(draw(6, 3, seed=2))
     decoder = packed(model)
     with torch.inference_mode():
-        shared = decoder.prefixes(prefixes)
-        for windows in (draw(9, 4, seed=3), draw(17, seed=4)):
-            expected = torch.cat([own_way(model, prefixes[0], ids) for ids in windows])
-            torch.testing.assert_close(hidden(decoder, windows, [0] * len(windows), shared), expected, atol=1e-4, rtol=0)
+        for windows, which in ((draw(9, 4, seed=3), [0, 0]), (draw(17, 5, 8, seed=4), [1, 0, 1]), (draw(2, seed=5), [0])):
+            expected = torch.cat([own_way(model, prefixes[i], ids) for ids, i in zip(windows, which, strict=True)])
+            torch.testing.assert_close(decoder.states(windows, which, shared), expected, atol=1e-4, rtol=0)
 
 
 def test_no_token_runs_twice_in_the_causal_layers(monkeypatch):
     decoder = packed(make())
-    rows = []
+    rows, shared = [], Prefixes(draw(7, seed=2))
     linear = torch.nn.functional.linear
     monkeypatch.setattr("cprs_core.linear.F.linear", lambda x, *weights: rows.append(len(x)) or linear(x, *weights))
-    shared = decoder.prefixes(draw(7, seed=2))
-    assert rows == [7] * 8  # four products in each of two layers
-    rows.clear()
-    hidden(decoder, draw(20, 30), [0, 0], shared)
-    assert rows == [50] * 8 + [64] * 8
+    for first in (7, 0):
+        rows.clear()
+        decoder.states(draw(20, 30), [0, 0], shared)
+        assert rows == [first + 50] * 8 + [64] * 8  # four products in each of two layers
 
 
 def test_the_families_are_those_tested():
