@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Memory = dict[tuple[bool | bytes, ...], dict[torch.device, Prefixes]]
 """The prefixes of the last batch, by whether it skimmed and their ids, on each device that needed them."""
 
-_FLOAT8_BATCH = 3.5 * 2**30  # bytes, of those that such weights save: the faster the products, the more a launch weighs
+_FLOAT8_BATCH = 7 * 2**29  # bytes, of those that such weights save: the faster the products, the more a launch weighs
 _PADDING = 1.15  # the longest of windows that are padded to one length may be this much longer than the shortest
 
 
@@ -80,7 +80,7 @@ class PackedScorer:
         self._labels = taken(take, "cls_head.weight"), take("cls_head.bias")
         self._words = (self._decoder.embedding if shape.tied else take("lm_head.weight")) if has_tags else None
         self.device = self._decoder.device
-        self.batch_bytes = int(_FLOAT8_BATCH) if linear is Float8 else 0
+        self.batch_bytes = _FLOAT8_BATCH if linear is Float8 else 0
         heads = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
         self.token_bytes = _token_bytes(shape.hidden, shape.inner, heads, self._decoder.embedding.element_size())
 
